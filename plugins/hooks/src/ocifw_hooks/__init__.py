@@ -1,0 +1,1 @@
+"""The hooks of config.json (prestart to poststop): a plugin of ocifw."""

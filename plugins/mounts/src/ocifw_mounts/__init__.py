@@ -1,0 +1,1 @@
+"""Root filesystem, mounts and devices: a plugin of ocifw."""

@@ -1,0 +1,1 @@
+"""User, limits, scheduling and terminal of the container process: a plugin of ocifw."""

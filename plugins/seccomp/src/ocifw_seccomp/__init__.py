@@ -1,0 +1,1 @@
+"""ocifw-seccomp: system call filters, compiled by ourselves to classic BPF."""
