@@ -33,5 +33,5 @@ def describe(runtimes: dict[str, str]) -> list[str]:
     return [
         f"{os.cpu_count()} × {model}, Linux {platform.release()}, cgroup {cgroup_layout()}",
         f"Python {platform.python_version()}",
-        *(first_line(path, "--version") for path in runtimes.values()),
+        *(f"{name}: {first_line(path, '--version')}" for name, path in runtimes.items()),
     ]

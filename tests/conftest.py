@@ -15,6 +15,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         metavar="PROGRAM",
         help="test this runtime instead of ocifw, as far as behaviour is runc's: proves the tests themselves",
     )
+    parser.addoption(
+        "--systemd-cgroup",
+        action="store_true",
+        help="let systemd make the cgroups, with this runtime's option of the same name",
+    )
 
 
 def pytest_report_header(config: pytest.Config) -> str:

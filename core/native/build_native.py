@@ -1,6 +1,9 @@
 """Build the native parts with a plain C compiler: ocifw-init, ocifw.linux._kernel and the `ocifw` command.
 
     python3 build_native.py FOLDER
+    python3 build_native.py --launcher FOLDER
+
+The second builds the `ocifw` command with the interpreter inside (launcher.c), where its static library is installed.
 
 Needs nothing but the standard library, gcc (or $CC) with the C library's and the kernel's headers, and Python.h of the
 interpreter that runs it. Used by hatch_build.py when `ocifw-core` is installed, and by tests. The result depends
@@ -9,6 +12,7 @@ only on the sources and the compiler: no paths, dates or build ids are in it.
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import shlex
 import subprocess
@@ -103,6 +107,35 @@ def build_kernel(folder: Path, compiler: str) -> Path:
     return path
 
 
+def build_launcher(folder: Path, compiler: str) -> Path:
+    """The `ocifw` command with this interpreter inside, in `folder`. Raises BuildError where it cannot be built."""
+    get = sysconfig.get_config_var
+    version = f"{sys.version_info.major}.{sys.version_info.minor}"
+    include = Path(sysconfig.get_path("include"))
+    library = Path(get("LIBPL") or "", get("LIBRARY") or "")
+    for path in (include / "Python.h", library):
+        if not path.is_file():
+            raise BuildError(
+                f"{path} was not found: the native command needs the headers and the static library of Python {version} "
+                f"(Debian: apt-get install libpython{version}-dev)"
+            )
+    if sys.implementation.name != "cpython" or get("Py_GIL_DISABLED"):
+        raise BuildError("the native command is for the usual build of CPython only")
+    magic = int.from_bytes(importlib.util.MAGIC_NUMBER, "little")
+    path = folder / "ocifw-native"
+    # As the interpreter itself is linked; extension modules find its functions in the program.
+    flags = ["-O2", "-fno-pie", "-no-pie", "-Wl,--export-dynamic", "-Wl,-z,relro,-z,now"]
+    flags += [
+        f"-DPYTHON_MINOR={sys.version_info.minor}",
+        f"-DPYTHON_MAGIC={magic}u",
+        f"-I{include}",
+    ]
+    libraries = " ".join(filter(None, [get("LIBS"), get("MODLIBS"), get("SYSLIBS")])).split()
+    sources = (NATIVE / "launcher.c", NATIVE / "kernel.c")
+    compile_c(compiler, *flags, *WARNINGS, *REPRODUCIBLE, *sources, library, *libraries, "-o", path)
+    return path
+
+
 def build_all(folder: Path) -> tuple[Path, Path, Path]:
     """All three, in `folder`: ocifw-init, the extension module, the command."""
     compiler = os.environ.get("CC") or "gcc"
@@ -112,7 +145,11 @@ def build_all(folder: Path) -> tuple[Path, Path, Path]:
 
 
 if __name__ == "__main__":
+    folder = Path(sys.argv[-1]).resolve()
     try:
-        print(*build_all(Path(sys.argv[1]).resolve()), sep="\n")
+        if "--launcher" in sys.argv[1:-1]:
+            print(build_launcher(folder, os.environ.get("CC") or "gcc"))
+        else:
+            print(*build_all(folder), sep="\n")
     except BuildError as error:
         sys.exit(f"error: {error}")

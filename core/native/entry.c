@@ -1,6 +1,9 @@
 /* The `ocifw` command: finds the interpreter and the package it was installed with, and starts them isolated.
  *
- *     PYTHON -I -S -B [-X disable-remote-debug] .../ocifw/__main__.py ARGV0 ARGUMENT...
+ *     PYTHON -I -S -B [-X disable-remote-debug] .../ocifw/boot.py ARGV0 ARGUMENT...
+ *
+ * Or .../ocifw/__pycache__/boot.cpython-3xx.pyc, when it was made from the boot.py that is there now: the interpreter
+ * compiles a script anew each time, which takes longer than planning a container.
  *
  * ARGV0 is the name under which this program was called, so that the package knows it (`ocifw-hardened`). A script
  * with #! could neither follow the folder it lies in nor pass more than one argument to the interpreter. Neither
@@ -11,30 +14,9 @@
 
 #include "init/init.h"
 
-#define TEXT_(x) #x
-#define TEXT(x) TEXT_(x)
-#define PYTHON "python3." TEXT(PYTHON_MINOR)
-
-/* Relative to the folder above the one that holds this program: PREFIX/bin/ocifw. */
-static const char packages[][48] = {
-    "/lib/" PYTHON "/site-packages/ocifw",       /* venv, --user, built from source */
-    "/lib/" PYTHON "/dist-packages/ocifw",       /* Debian's pip, in /usr/local */
-    "/lib/python3/dist-packages/ocifw",          /* a Debian package */
-    "/local/lib/" PYTHON "/dist-packages/ocifw", /* a distribution's command, a local package */
-};
-
-static const char options[][24] = {
-    "-I", /* isolated: no environment, no user site, nothing from the working directory */
-    "-S", /* no site: a third of the start-up time, and code of every installed .pth file */
-    "-B", /* never write bytecode: installing did */
-#if PYTHON_MINOR >= 14
-    "-X", "disable-remote-debug", /* no code from outside by sys.remote_exec() */
-#endif
-};
+#include "places.h"
 
 enum {
-    OPTIONS = sizeof options / sizeof options[0],
-    PACKAGES = sizeof packages / sizeof packages[0],
     INTERPRETERS = 3,
     READABLE = 4,
 };
@@ -69,6 +51,24 @@ static bool is_absent(long error) {
     return error == -ENOENT || error == -ENOTDIR || error == -EACCES;
 }
 
+/* Set `path` to that of the bytecode of boot.py in the folder `package`; false when it is not there or out of date. The
+ * interpreter would check neither. The head of a .pyc file: magic number, flags (0: by time), time, size (PEP 552). */
+static bool find_bytecode(struct string *path, const char *package) {
+    struct statx source;
+    if (!set_path(path, package, BOOT) || sys_statx(AT_FDCWD, path->text, 0, &source) < 0)
+        return false;
+    if (!set_path(path, package, BOOT_BYTECODE))
+        return false;
+    long fd = sys_open(path->text, O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return false;
+    u32 head[4] = {0};
+    long size = sys_read((int)fd, head, sizeof head);
+    sys_close((int)fd);
+    return size == sizeof head && head[1] == 0 && head[2] == (u32)source.stx_mtime.seconds &&
+           head[3] == (u32)source.stx_size;
+}
+
 __attribute__((used)) _Noreturn static void entry(long *stack) {
     long count = stack[0];
     char **arguments = (char **)(stack + 1);
@@ -97,7 +97,7 @@ __attribute__((used)) _Noreturn static void entry(long *stack) {
     bool found = false;
     for (int i = 0; i < PACKAGES && !found; i++)
         if (set_path(&package, folder, packages[i])) {
-            put(&package, "/__main__.py");
+            put(&package, BOOT);
             found = !package.cut && sys_faccessat(AT_FDCWD, package.text, READABLE) == 0;
         }
     if (!found) {
@@ -109,12 +109,19 @@ __attribute__((used)) _Noreturn static void entry(long *stack) {
         }
         refuse(&message);
     }
+    STRING(bytecode, PATH_LIMIT);
+    *find_last(package.text, '/') = 0;
+    const char *script = bytecode.text;
+    if (!find_bytecode(&bytecode, package.text)) {
+        package.text[package.length - (sizeof BOOT - 1)] = '/';
+        script = package.text;
+    }
 
     const char *started[1 + OPTIONS + 2 + count + 1];
     const char **next = started + 1;
     for (int i = 0; i < OPTIONS; i++)
         *next++ = options[i];
-    *next++ = package.text;
+    *next++ = script;
     *next++ = count > 0 ? arguments[0] : "ocifw";
     for (long i = 1; i < count; i++)
         *next++ = arguments[i];

@@ -98,10 +98,21 @@ static PyObject *kernel_syscall(PyObject *module, PyObject *const *args, Py_ssiz
     return PyLong_FromLong(result);
 }
 
+static PyObject *kernel_address(PyObject *module, PyObject *object) {
+    (void)module;
+    Py_buffer view;
+    if (PyObject_GetBuffer(object, &view, PyBUF_SIMPLE) < 0)
+        return NULL;
+    PyObject *address = PyLong_FromVoidPtr(view.buf);
+    PyBuffer_Release(&view);
+    return address;
+}
+
 /* ---- spawn ---- */
 
 struct spawn {
     int init, baton, preserve_fds;
+    int streams[3];
     int error;
 };
 
@@ -138,6 +149,32 @@ static void cloexec_one_by_one(int first) {
             fcntl(fd, F_SETFD, FD_CLOEXEC);
 }
 
+/* A number that is not negative as text, which ends at `end`. */
+static char *decimal(int number, char *end) {
+    *--end = 0;
+    do
+        *--end = (char)('0' + number % 10);
+    while (number /= 10);
+    return end;
+}
+
+/* In the child: make 0 to 2 what the caller gave for them. All are copied away first: any of them may be 0 to 2. */
+static int set_streams(struct spawn *spawn, int first) {
+    int copies[3];
+    if (spawn->streams[0] < 0 && spawn->streams[1] < 0 && spawn->streams[2] < 0)
+        return 0;
+    spawn->init = fcntl(spawn->init, F_DUPFD_CLOEXEC, first);
+    if (spawn->init < 0)
+        return -1;
+    for (int fd = 0; fd < 3; fd++)
+        if (spawn->streams[fd] >= 0 && (copies[fd] = fcntl(spawn->streams[fd], F_DUPFD_CLOEXEC, first)) < 0)
+            return -1;
+    for (int fd = 0; fd < 3; fd++)
+        if (spawn->streams[fd] >= 0 && dup2(copies[fd], fd) < 0)
+            return -1;
+    return 0;
+}
+
 /* In the child: shares the memory of a process that may have many threads, so nothing but system calls. */
 static int become_init(void *argument) {
     struct spawn *spawn = argument;
@@ -154,14 +191,17 @@ static int become_init(void *argument) {
     if (syscall(NR_close_range, first, ~0u, CLOSE_RANGE_CLOEXEC_) < 0)
         cloexec_one_by_one(first);
     int baton = fcntl(spawn->baton, F_DUPFD, first);
-    if (baton >= 0) {
-        char digits[12], *number = digits + sizeof digits - 1;
-        *number = 0;
-        for (int rest = baton; rest > 0; rest /= 10)
-            *--number = (char)('0' + rest % 10);
-        char *argv[] = {"ocifw-init", number, NULL};
+    if (baton >= 0 && set_streams(spawn, first) == 0) {
+        char text[12], path[32] = "/proc/self/fd/";
+        char *argv[] = {"ocifw-init", decimal(baton, text + sizeof text), NULL};
         char *envp[] = {NULL};
         syscall(SYS_execveat, spawn->init, "", argv, envp, AT_EMPTY_PATH);
+        if (errno == ENOENT || errno == ENOSYS) {
+            /* Where system calls are emulated (valgrind), what is in memory may have no name to be executed by. */
+            char fd[12];
+            strcat(path, decimal(spawn->init, fd + sizeof fd));
+            syscall(SYS_execve, path, argv, envp);
+        }
     }
     spawn->error = errno;
     _exit(127);
@@ -217,9 +257,10 @@ static int clone_into(int (*function)(void *), char *stack, void *argument, int 
 
 static PyObject *kernel_spawn(PyObject *module, PyObject *args) {
     (void)module;
-    struct spawn spawn = {0};
+    struct spawn spawn = {.streams = {-1, -1, -1}};
     int cgroup = -1;
-    if (!PyArg_ParseTuple(args, "ii|ii", &spawn.init, &spawn.baton, &spawn.preserve_fds, &cgroup))
+    if (!PyArg_ParseTuple(args, "ii|iiiii", &spawn.init, &spawn.baton, &spawn.preserve_fds, &cgroup, &spawn.streams[0],
+                          &spawn.streams[1], &spawn.streams[2]))
         return NULL;
     if (spawn.preserve_fds < 0 || spawn.preserve_fds > FD_LIMIT) {
         PyErr_SetString(PyExc_ValueError, "preserve_fds must be a number from 0 to 65536");
@@ -449,15 +490,19 @@ static int fill(PyObject *module) {
 PyDoc_STRVAR(syscall_doc, "syscall(nr, *args)\n--\n\n"
                           "Call the kernel with up to six arguments: int, None (0), bytes or a buffer (its address).\n\n"
                           "A negative result is raised as OSError; EINTR too. Other threads run meanwhile.");
+PyDoc_STRVAR(address_doc, "address(buffer)\n--\n\n"
+                          "Where the content of a buffer lies, for a structure that points to it. Valid as long as the buffer\n"
+                          "is there and keeps its size; the caller sees to that.");
 PyDoc_STRVAR(spawn_doc,
-             "spawn(init, baton, preserve_fds=0, cgroup=-1)\n--\n\n"
+             "spawn(init, baton, preserve_fds=0, cgroup=-1, stdin=-1, stdout=-1, stderr=-1)\n--\n\n"
              "Start the program behind the file descriptor `init` as `ocifw-init BATON`; returns its pid.\n\n"
              "It starts with an empty environment and signal mask, every signal at its default, and of the file\n"
              "descriptors 0 to 2, the baton, and 3 to 2+preserve_fds: those keep their close-on-exec flag as it is,\n"
              "so that only what was itself inherited is passed on, never what was opened here since. Safe in a\n"
              "process with threads, and does not copy its page tables. Raises OSError when it cannot be executed.\n\n"
              "cgroup: the open folder of a cgroup v2 that it is born in (CLONE_INTO_CGROUP, Linux 5.7), without the\n"
-             "wait for an RCU grace period that moving there takes. OSError, and nothing was started, where it cannot.");
+             "wait for an RCU grace period that moving there takes. OSError, and nothing was started, where it cannot.\n\n"
+             "stdin, stdout, stderr: file descriptors that become 0 to 2 there; -1 leaves the caller's own.");
 PyDoc_STRVAR(send_doc, "send_message(fd, data, fds=())\n--\n\n"
                        "sendmsg(2) of one message with up to 253 file descriptors; never raises SIGPIPE.");
 PyDoc_STRVAR(receive_doc, "receive_message(fd, limit, flags=0)\n--\n\n"
@@ -466,6 +511,7 @@ PyDoc_STRVAR(receive_doc, "receive_message(fd, limit, flags=0)\n--\n\n"
 
 static PyMethodDef methods[] = {
     {"syscall", (PyCFunction)(void (*)(void))kernel_syscall, METH_FASTCALL, syscall_doc},
+    {"address", kernel_address, METH_O, address_doc},
     {"spawn", kernel_spawn, METH_VARARGS, spawn_doc},
     {"send_message", kernel_send_message, METH_VARARGS, send_doc},
     {"receive_message", kernel_receive_message, METH_VARARGS, receive_doc},

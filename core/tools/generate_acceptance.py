@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 SOURCE = Path(__file__).parents[1] / "src" / "ocifw"
 KINDS = ("config", "process", "resources")
-ANNOTATIONS = {"$schema", "$id", "$comment", "$defs", "title", "x-refusal"}
+ANNOTATIONS = {"$schema", "$id", "$comment", "$defs", "title", "description", "x-refusal"}
 TYPES = {"string": "str", "boolean": "bool", "integer": "int", "array": "list", "object": "dict"}
 
 # What each pattern refuses, without `re`. A test compares them with the regular expressions.

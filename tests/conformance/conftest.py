@@ -19,7 +19,10 @@ from pathlib import Path
 
 import pytest
 
-PATIENCE_S = 20
+PATIENCE_S = float(os.environ.get("OCIFW_TEST_PATIENCE_S", "20"))
+"""How long a command may take before it counts as hanging; an emulated machine needs more."""
+CGROUPS = Path("/sys/fs/cgroup")
+IS_V2 = (CGROUPS / "cgroup.controllers").exists()
 PR_SET_CHILD_SUBREAPER = 36
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
@@ -51,6 +54,13 @@ def runtime_path(request):
 @pytest.fixture(scope="session")
 def is_ocifw(runtime_path):
     return "ocifw" in os.path.basename(runtime_path)
+
+
+@pytest.fixture
+def only_ocifw(is_ocifw):
+    """For single tests, in files of runc's behaviour, of what older runc does not do."""
+    if not is_ocifw:
+        pytest.skip("runc 1.1 does not do it")
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -161,6 +171,19 @@ class Bundle:
         self.process = self.config["process"]
         self.linux = self.config["linux"]
 
+    @property
+    def cgroup_path(self):
+        """The container's cgroup as /proc/PID/cgroup tells it."""
+        path = self.linux["cgroupsPath"]
+        if ":" in path:
+            slice_, prefix, name = path.split(":")
+            return f"/{slice_}/{prefix}-{name}.scope"
+        return path
+
+    def cgroup(self, controller):
+        """The folder of the container's cgroup in the hierarchy of a v1 controller, or in that of v2."""
+        return Path(f"{CGROUPS}{'' if IS_V2 else f'/{controller}'}{self.cgroup_path}")
+
     def sh(self, script):
         """Let the container run a shell script."""
         self.process["args"] = ["/bin/sh", "-c", script]
@@ -184,13 +207,14 @@ class Done:
 class Runtime:
     """The runtime under test, with a state root of its own."""
 
-    def __init__(self, path, root, cgroup):
-        self.path, self.root, self.cgroup = path, Path(root), cgroup
+    def __init__(self, path, root, systemd):
+        self.path, self.root = path, Path(root)
+        self.options = ["--systemd-cgroup"] if systemd else []
         self.count = 0
         self.ids = []
 
     def command(self, *arguments):
-        return [self.path, "--root", str(self.root), *map(str, arguments)]
+        return [self.path, "--root", str(self.root), *self.options, *map(str, arguments)]
 
     def __call__(
         self,
@@ -311,24 +335,34 @@ def end_children():
         reap()
 
 
-def cgroup_folders(cgroup):
-    return [path for path in Path("/sys/fs/cgroup").glob(f"*{cgroup}") if path.is_dir()]
+def cgroup_folders(parent):
+    """The parent's folder in each hierarchy."""
+    roots = [CGROUPS] if IS_V2 else [path for path in CGROUPS.iterdir() if path.is_dir()]
+    return [root / parent for root in roots if (root / parent).is_dir()]
 
 
 @pytest.fixture(scope="session")
-def cgroup_parent():
-    """A cgroup parent of this test run; removed at the end."""
-    cgroup = f"/ocifw-test-{os.getpid()}"
-    yield cgroup
-    for folder in cgroup_folders(cgroup):
+def systemd(request):
+    """Whether systemd makes the cgroups."""
+    return request.config.getoption("--systemd-cgroup")
+
+
+@pytest.fixture(scope="session")
+def cgroup_parent(systemd):
+    """A cgroup parent of this test run, a slice for systemd; removed at the end."""
+    parent = f"ocifwtest{os.getpid()}.slice" if systemd else f"ocifw-test-{os.getpid()}"
+    yield parent
+    if systemd:
+        subprocess.run(["systemctl", "stop", parent], check=False)
+    for folder in cgroup_folders(parent):
         for path, _, _ in os.walk(folder, topdown=False):
             os.rmdir(path)
 
 
 @pytest.fixture
-def runtime(runtime_path, tmp_path, cgroup_parent):
+def runtime(runtime_path, tmp_path, cgroup_parent, systemd):
     """The runtime under test; its containers are deleted afterwards, and nothing may be left of them."""
-    tested = Runtime(runtime_path, tmp_path / "root", cgroup_parent)
+    tested = Runtime(runtime_path, tmp_path / "root", systemd)
     yield tested
     tested.clean()
     left = os.listdir(tested.root) if tested.root.exists() else []
@@ -339,7 +373,7 @@ def runtime(runtime_path, tmp_path, cgroup_parent):
 
 
 @pytest.fixture
-def make_bundle(tmp_path, busybox_rootfs, cgroup_parent):
+def make_bundle(tmp_path, busybox_rootfs, cgroup_parent, systemd):
     """Make bundles: `make_bundle()`; `rootfs=True` gives it a copy of the root filesystem of its own."""
     made = []
 
@@ -348,7 +382,9 @@ def make_bundle(tmp_path, busybox_rootfs, cgroup_parent):
         if rootfs is True:
             rootfs = path / "rootfs"
             shutil.copytree(busybox_rootfs, rootfs, symlinks=True)
-        made.append(Bundle(path, rootfs or busybox_rootfs, f"{cgroup_parent}/c{len(made)}"))
+        name = f"c{len(made)}"
+        cgroup = f"{cgroup_parent}:test:{name}" if systemd else f"/{cgroup_parent}/{name}"
+        made.append(Bundle(path, rootfs or busybox_rootfs, cgroup))
         return made[-1]
 
     return make

@@ -318,15 +318,15 @@ def test_no_new_privs(runtime, bundle):
 @runc_agrees
 def test_cgroup(runtime, container):
     """--cgroup puts the process into a cgroup below the container's."""
-    folder = next(
-        Path("/sys/fs/cgroup/pids" + line.split(":", 2)[2])
-        for line in cgroups(runtime.state(container)["pid"]).splitlines()
-        if line.split(":")[1] == "pids"
-    )
-    below = folder / "below"
+    v1 = os.path.exists("/sys/fs/cgroup/pids/tasks")
+    controller, root = ("pids", "/sys/fs/cgroup/pids") if v1 else ("", "/sys/fs/cgroup")
+    own = cgroups(runtime.state(container)["pid"]).splitlines()
+    path = next(line.split(":", 2)[2] for line in own if f":{controller}:" in line)
+    below = Path(f"{root}{path}/below")
     below.mkdir()
-    out = runtime("exec", "--cgroup", "pids:below", container, "cat", "/proc/self/cgroup").out
-    assert next(line for line in out.splitlines() if ":pids:" in line).endswith("/below")
+    option = "pids:below" if v1 else "below"
+    out = runtime("exec", "--cgroup", option, container, "cat", "/proc/self/cgroup").out
+    assert next(line for line in out.splitlines() if f":{controller}:" in line).endswith("/below")
     below.rmdir()
 
 

@@ -226,6 +226,15 @@ def test_environment(output, bundle):
     }  # fmt: skip
 
 
+def test_home(runtime, bundle):
+    """HOME comes from the container's own /etc/passwd where the environment has none; a user without entry gets `/`."""
+    for uid, home in ((0, "/root"), (1000, "/home"), (7, "/")):
+        bundle.process["user"] = {"uid": uid, "gid": 0}
+        assert runtime.run(bundle.sh("echo $HOME")).out == f"{home}\n"
+    container_id = runtime.running(bundle.sh(FOREVER))
+    assert runtime("exec", "-u", "1000", container_id, "sh", "-c", "echo $HOME").out == "/home\n"
+
+
 def test_arguments_reach_it_unchanged(output, bundle, runtime):
     """Arguments are passed as they are, whatever characters they have."""
     arguments = ["a b", "", "*", "ä€", "'\"\\", "-n"]
@@ -412,6 +421,68 @@ def test_keyring(output, runtime, bundle):
     assert f"_ses.{runtime.ids[-1]}" not in done.out
 
 
+def test_signals_are_passed_on(runtime, bundle):
+    """In the foreground, a signal to the runtime reaches the process, whose exit status is the runtime's."""
+    bundle.sh("trap 'echo got; exit 6' TERM; echo ready; while :; do sleep 0.01; done")
+    command = runtime.command("run", "--bundle", bundle.path, runtime.id())
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout.readline() == "ready\n"
+        process.send_signal(signal.SIGTERM)
+        assert process.stdout.readline() == "got\n"
+        assert process.wait(10) == 6
+
+
+@pytest.mark.usefixtures("only_ocifw")
+def test_scheduler_and_priorities(output, bundle):
+    """Scheduling policy, nice value, I/O priority and personality are set."""
+    bundle.process["scheduler"] = {"policy": "SCHED_BATCH", "nice": 7}
+    bundle.process["ioPriority"] = {"class": "IOPRIO_CLASS_IDLE", "priority": 0}
+    bundle.linux["personality"] = {"domain": "LINUX32"}
+    script = "cut -d' ' -f19,41 /proc/self/stat; ionice -p 1; uname -m"
+    lines = output(script).splitlines()
+    assert lines[:2] == ["7 3", "idle"]
+    assert lines[2] in ("i686", "armv8l", os.uname().machine)
+
+
+@pytest.mark.usefixtures("only_ocifw")
+def test_time_namespace(runtime, output, bundle):
+    """A time namespace has its offsets, for processes of exec, too."""
+    bundle.linux["namespaces"].append({"type": "time"})
+    bundle.linux["timeOffsets"] = {"boottime": {"secs": 1000000, "nanosecs": 0}}
+    host = float(Path("/proc/uptime").read_text().split()[0])
+    inside = float(output("cat /proc/uptime").split()[0])
+    assert 1000000 <= inside - host < 1000100
+    container_id = runtime.running(bundle.sh(FOREVER))
+    inside = float(runtime("exec", container_id, "cat", "/proc/uptime").out.split()[0])
+    assert 1000000 <= inside - host < 1000100
+
+
+def test_exec_in_joined_namespaces(runtime, bundle, make_bundle):
+    """A process of exec is in the namespaces that its container joined and in those that it made."""
+    pod = runtime.state(runtime.running(bundle.sh(FOREVER)))["pid"]
+    second = make_bundle()
+    for entry in second.linux["namespaces"]:
+        if entry["type"] in ("pid", "network"):
+            entry["path"] = f"/proc/{pod}/ns/{KINDS[entry['type']]}"
+    container_id = runtime.running(second.sh(FOREVER))
+    pid = runtime.state(container_id)["pid"]
+    script = "for n in pid net ipc uts mnt cgroup; do readlink /proc/self/ns/$n; done"
+    found = runtime("exec", container_id, "sh", "-c", script).out.split()
+    assert found == [namespace(pid, kind) for kind in ("pid", "net", "ipc", "uts", "mnt", "cgroup")]
+    assert found[:2] == [namespace(pod, kind) for kind in ("pid", "net")]
+    runtime("delete", "--force", container_id)
+
+
+def test_without_any_namespace(runtime, make_bundle):
+    """A container of a mount namespace alone runs, with everything else the host's."""
+    bundle = make_bundle(rootfs=True)
+    bundle.linux["namespaces"] = [{"type": "mount"}]
+    del bundle.config["hostname"]
+    bundle.config["mounts"] = bundle.config["mounts"][:2]
+    bundle.linux["maskedPaths"] = bundle.linux["readonlyPaths"] = []
+    assert runtime.run(bundle.sh("hostname")).out.strip() == os.uname().nodename
+
+
 # ---- seccomp -----------------------------------------------------------------------------------------------------
 
 DENY_CHMOD = {
@@ -456,10 +527,9 @@ def test_dockers_filter(runtime, bundle, repository):
 
 def v1(bundle, controller, name):
     """The content of a control file of the container's cgroup."""
-    folder = Path("/sys/fs/cgroup", controller)
-    if not (folder / "tasks").exists():
+    if not Path("/sys/fs/cgroup", controller, "tasks").exists():
         pytest.skip(f"needs the cgroup v1 controller {controller}")
-    return Path(f"{folder}{bundle.linux['cgroupsPath']}", name).read_text().strip()
+    return (bundle.cgroup(controller) / name).read_text().strip()
 
 
 def test_cgroup_placement(runtime, bundle):
@@ -470,7 +540,7 @@ def test_cgroup_placement(runtime, bundle):
         _, controllers, path = line.split(":", 2)
         if controllers in ("", "rdma", "misc"):
             continue
-        assert path.endswith(bundle.linux["cgroupsPath"]), line
+        assert path.endswith(bundle.cgroup_path), line
 
 
 def test_cgroup_namespace(output):
@@ -481,7 +551,9 @@ def test_cgroup_namespace(output):
 
 
 def test_limits(runtime, bundle):
-    """Limits of memory, CPU and processes are written, in the kernel's units."""
+    """Limits of memory, CPU and processes are written, in the kernel's units (of v2: see test_cgroup_v2.py)."""
+    if not Path("/sys/fs/cgroup/memory/tasks").exists():
+        pytest.skip("needs cgroup v1")
     bundle.linux["resources"] |= {
         "memory": {"limit": 64 << 20, "reservation": 32 << 20, "swappiness": 7},
         "cpu": {"shares": 512, "quota": 50000, "period": 100000},
@@ -535,24 +607,37 @@ def test_device_rules(runtime, bundle):
     assert "/dev/denied: Operation not permitted" in done.err
 
 
-def test_the_cgroup_is_removed(runtime, bundle, cgroup_parent):
+def test_the_cgroup_is_removed(runtime, bundle):
     """With the container its cgroups go, those that it made itself, too."""
     container_id = runtime.running(bundle.sh(FOREVER))
-    folder = Path(f"/sys/fs/cgroup/pids{bundle.linux['cgroupsPath']}")
-    (folder / "sub/below").mkdir(parents=True)
+    folder = bundle.cgroup("pids")
+    (folder / "sub").mkdir()
+    (folder / "sub/below").mkdir()
     runtime("delete", "--force", container_id)
     assert not folder.exists()
 
 
-def test_cgroups_path_unset(runtime, bundle):
+def test_cgroups_path_unset(runtime, bundle, systemd):
     """Without cgroupsPath the cgroup is named after the container."""
     del bundle.linux["cgroupsPath"]
     container_id, _ = runtime.create(bundle.sh(FOREVER))
     pid = runtime.state(container_id)["pid"]
-    lines = [
-        line for line in Path(f"/proc/{pid}/cgroup").read_text().splitlines() if ":pids:" in line
-    ]
-    assert lines[0].endswith(f"/{container_id}")
+    lines = Path(f"/proc/{pid}/cgroup").read_text().splitlines()
+    path = next(line for line in lines if ":pids:" in line or line.startswith("0::"))
+    assert path.endswith(f"/runc-{container_id}.scope" if systemd else f"/{container_id}")
+
+
+def test_no_cgroup(runtime, bundle):
+    """With `--cgroup-manager disabled`, podman's --cgroups=disabled, the container stays in the runtime's cgroup."""
+    runtime.options = ["--cgroup-manager", "disabled"]
+    bundle.linux["resources"]["pids"] = {"limit": 50}
+    container_id, done = runtime.create(bundle.sh(FOREVER))
+    assert "linux.resources.pids has no effect" in done.err
+    pid = runtime.state(container_id)["pid"]
+    assert Path(f"/proc/{pid}/cgroup").read_text() == Path("/proc/self/cgroup").read_text()
+    runtime("start", container_id)
+    assert runtime("exec", container_id, "echo", "works").out == "works\n"
+    assert runtime.pids(container_id) == [pid]
 
 
 # ---- sysctl ------------------------------------------------------------------------------------------------------
@@ -616,7 +701,9 @@ class ServiceManager:
 
 
 @pytest.fixture
-def service_manager(tmp_path):
+def service_manager(tmp_path, is_ocifw):
+    if not is_ocifw:
+        pytest.skip("runc 1.1 does not notice here that the container has ended")
     made = ServiceManager(tmp_path / "notify.sock")
     yield made
     if made.thread.is_alive():

@@ -12,6 +12,7 @@ import pytest
 
 from ocifw import cli, log
 from ocifw.commands import VERBS
+from ocifw.context import Globals
 from ocifw.errors import OcifwError
 from ocifw.options import WrongArguments, WrongOption, check_count, parse
 
@@ -143,7 +144,7 @@ def test_global_options_reach_operations():
     line = "--root /r --systemd-cgroup --rootless=true --cgroup-manager disabled --debug state c"
     _, options, _, _ = understand(line)
     made = cli.global_values(options)
-    assert made.values() == ("/r", True, "true", "disabled", True)
+    assert made == Globals("/r", True, "true", "disabled", True)
 
 
 # ---- reading -----------------------------------------------------------------------------------------------------

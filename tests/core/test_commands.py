@@ -189,8 +189,42 @@ def test_update_wrong_numbers():
             resources(option, "x")
     with pytest.raises(OcifwError, match="cpu-share"):
         resources("--cpu-share", "-1")
-    with pytest.raises(OcifwError, match="RDT"):
-        resources("--l3-cache-schema", "L3:0=f")
+
+
+def test_update_of_rdt(monkeypatch):
+    """The schemata of Intel RDT are no resources of a cgroup: they are handed over apart."""
+    given = []
+    monkeypatch.setattr("ocifw.operations.update", lambda *values: given.append(values[1:]))
+    words = [
+        "--l3-cache-schema",
+        "L3:0=f",
+        "--mem-bw-schema",
+        "MB:0=10",
+        "--pids-limit",
+        "5",
+        "box",
+    ]
+    values, arguments = options.parse(update.OPTIONS, words)
+    update.run(None, values, arguments)
+    schemata = {"l3CacheSchema": "L3:0=f", "memBwSchema": "MB:0=10"}
+    assert given == [("box", {"pids": {"limit": 5}}, schemata)]
+
+
+def test_what_an_update_leaves():
+    """In the stored resources, a 0 that means "not given" leaves the old value; some zeros are meant."""
+    from ocifw.operations import _updated
+
+    old = {"cpu": {"quota": 50000, "period": 100000, "idle": 1}, "pids": {"limit": 9}}
+    new = {
+        "cpu": {"quota": 0, "period": 20000, "idle": 0},
+        "pids": {"limit": 0},
+        "memory": {"limit": 0},
+    }
+    assert _updated(old, new) == {
+        "cpu": {"quota": 50000, "period": 20000, "idle": 0},
+        "pids": {"limit": 0},
+        "memory": {},
+    }
 
 
 def test_update_document():

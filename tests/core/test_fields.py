@@ -55,7 +55,10 @@ def test_every_property_is_a_field():
         ({"process": {"oomScoreAdj": 0}}, ["process.oomScoreAdj"]),
         ({"process": {"oomScoreAdj": None}}, []),
         ({"process": {"capabilities": {}}}, ["process.capabilities"]),
-        ({"process": {"user": {"uid": 0, "gid": 0}}}, ["process.user"]),
+        ({"process": {"user": {"uid": 0, "gid": 0}, "cwd": "/"}}, []),
+        ({"process": {"user": {"uid": 0, "gid": 7}, "cwd": "/x"}}, ["process.user", "process.cwd"]),
+        ({"process": {"user": {"uid": 0, "gid": 0, "umask": 0}}}, ["process.user"]),
+        ({"process": {"user": {"uid": 0, "gid": 0, "additionalGids": [0]}}}, ["process.user"]),
         ({"process": {"consoleSize": {"height": 1, "width": 1}}}, []),
         (
             {"process": {"terminal": True, "consoleSize": {"height": 1, "width": 1}}},
@@ -88,7 +91,7 @@ def test_full_document_sets_every_field():
     """Each field is found when it is set."""
     config = {
         "root": {"path": "x"}, "mounts": [{}], "hostname": "h", "domainname": "d", "hooks": {"prestart": [{}]},
-        "process": {name: [1] for name in properties("process")},
+        "process": {**{name: [1] for name in properties("process")}, "user": {"uid": 1}},
         "linux": {**{name: [1] for name in properties("linux")}, "resources": {"pids": {}, "cpu": {"shares": 1}}},
     }  # fmt: skip
     assert sorted(fields.set_fields(config)) == sorted(fields.FIELDS)
@@ -100,4 +103,4 @@ def test_engines_set_known_fields(path):
     if documents.kind_of(path) == "config":
         found = fields.set_fields(json.loads(path.read_text()))
         assert set(found) <= set(fields.FIELDS) and len(found) == len(set(found))
-        assert {"root", "process.cwd"} <= set(found)
+        assert {"root", "process.capabilities"} <= set(found)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import sys
+import tempfile
 import traceback
 from pathlib import Path
 
@@ -76,3 +77,21 @@ def in_child():
         assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
 
     return run
+
+
+@pytest.fixture
+def public_folder():
+    """A folder that the root of a user namespace may search, which pytest's own is not. No mount is made in it."""
+    with tempfile.TemporaryDirectory(prefix="ocifw-whole-") as folder:
+        os.chmod(folder, 0o755)
+        yield Path(folder)
+
+
+@pytest.fixture(scope="session")
+def rootfs():
+    """A root filesystem of busybox for all tests: see whole.py."""
+    import whole
+
+    with tempfile.TemporaryDirectory(prefix="ocifw-rootfs-") as folder:
+        os.chmod(folder, 0o755)
+        yield whole.make_rootfs(Path(folder) / "rootfs")

@@ -33,7 +33,7 @@ def mounted_v1():
         layout = hierarchies.layout(Host())
     except OcifwError:
         return False
-    return not layout.unified and layout.of("pids") is not None
+    return not layout.unified and layout.hierarchy("pids") is not None
 
 
 pytestmark = [
@@ -137,7 +137,7 @@ def test_create_and_remove(parent, context):
 def test_a_cpuset_can_be_joined(make, sleeper):
     """Cpus and mems come from the cgroups above; those between, which are new, get them, too."""
     folders = make("deep/er/box")
-    root = hierarchies.layout(Host()).of("cpuset").mountpoint
+    root = hierarchies.layout(Host()).hierarchy("cpuset").mountpoint
     for name in ("cpuset.cpus", "cpuset.mems"):
         assert content(folders["cpuset"], name) == content(root, name)
         assert content(os.path.dirname(folders["cpuset"]), name) == content(root, name)
@@ -269,7 +269,7 @@ def test_a_failed_update_is_taken_back(make, context):
     step.undo(context)
     assert content(folders["cpu"], "cpu.shares") == "512"
     throttle = UpdateCgroup(
-        folders["blkio"], "blkio", ((("blkio.throttle.read_bps_device", "1:99999 5"),),)
+        folders["blkio"], "blkio", ((("blkio.throttle.read_bps_device", "511:99 5"),),)
     )
     with pytest.raises(StepFailed, match="no such device"):
         throttle.apply(context)

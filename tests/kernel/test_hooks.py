@@ -158,3 +158,38 @@ def test_lists_are_as_good_as_tuples(context):
     RunHook("/bin/sh", ["sh", "-c", 'test "$A" = 1'], ["A=1"], 0, "running", "poststart").apply(
         context
     )
+
+
+def test_how_it_went_is_noted(context):
+    """Every hook that ran is in the notes, whether it failed or not: where it comes from, how it ended, what it wrote."""
+    step = RunHook(
+        "/bin/sh",
+        ("sh", "-c", "echo out; echo err >&2"),
+        (),
+        0,
+        "creating",
+        "prestart",
+        0,
+        at="hooks.prestart[0]",
+    )
+    step.apply(context)
+    with pytest.raises(StepFailed):
+        hook("echo out; kill -9 $$").apply(context)
+    first, second = context.notes["hooks"]
+    assert 0 <= first.pop("durationMs") < 10_000
+    assert first == {
+        "at": "hooks.prestart[0]",
+        "path": "/bin/sh",
+        "status": 0,
+        "stdout": "out\n",
+        "stderr": "err\n",
+    }
+    assert (second["status"], second["stdout"]) == (-9, "out\n")
+
+
+@pytest.mark.slow
+def test_what_a_hook_wrote_before_its_time_was_over(context):
+    """A hook that is killed for running too long has its output in the error and in the notes."""
+    text = failure(context, hook("echo begun; exec sleep 1000", timeout_s=1))
+    assert "hook ran past specified timeout of 1.0s, stdout: begun\n, stderr: " in text
+    assert context.notes["hooks"][0]["stdout"] == "begun\n"

@@ -14,7 +14,7 @@ from ocifw.linux.unix import socketpair
 from ocifw.program import assign_slots, encode
 
 PROGRAM, GO, FDS = 1, 2, 3
-CLONED, PASS, ERROR, WARNING, REPORT = 10, 11, 12, 13, 14
+CLONED, PASS, ERROR, WARNING, REPORT, OUTPUT = 10, 11, 12, 13, 14, 15
 PATIENCE_S = 20
 
 
@@ -53,6 +53,7 @@ class Container:
         self.baton, theirs = socketpair()
         self.pid = self.intermediate = spawn(init_fd, theirs, preserve_fds)
         self.children = {self.pid}
+        self.outputs = []
         os.close(theirs)
         memory = sealed("program", encode(steps, self.slots) if program is None else program)
         names = list(fds)
@@ -63,6 +64,9 @@ class Container:
 
     def receive(self):
         message = receive(self.baton)
+        while message and message.kind == OUTPUT:
+            self.outputs.append(message)
+            message = receive(self.baton)
         if message and message.kind == CLONED:
             self.pid = message.value
             self.children.add(self.pid)

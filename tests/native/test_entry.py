@@ -51,7 +51,7 @@ def prefix(tmp_path, command):
 
 def install(prefix, packages=f"lib/{PYTHON}/site-packages", main=MAIN):
     """Put a package of one module into the prefix; returns the module's path."""
-    path = prefix / packages / "ocifw" / "__main__.py"
+    path = prefix / packages / "ocifw" / "boot.py"
     path.parent.mkdir(parents=True)
     path.write_text(main)
     return path
@@ -115,6 +115,41 @@ def test_is_isolated(prefix):
     assert str(planted) not in seen["path"] and "" not in seen["path"]
     assert not any(main.parent.glob("__pycache__"))
     assert seen["executable"] == str(prefix / "bin" / PYTHON)
+
+
+def compile_main(prefix):
+    """Compile the package's module as pip does; returns the path of the bytecode."""
+    main = install(prefix)
+    path = main.parent / "__pycache__" / f"boot.cpython-3{MINOR}.pyc"
+    subprocess.run([sys.executable, "-I", "-m", "compileall", "-q", main], check=True)
+    return main, path
+
+
+def test_starts_the_bytecode(prefix):
+    """What was compiled when it was installed is not compiled again."""
+    _, bytecode = compile_main(prefix)
+    assert report(prefix / "bin" / "ocifw")["argv"][0] == str(bytecode)
+
+
+@pytest.mark.parametrize("what", ["time", "size", "cut", "checked by content", "directory"])
+def test_does_not_start_other_bytecode(prefix, what):
+    """Bytecode that was not made from the source that is there, or is broken, is not started."""
+    main, bytecode = compile_main(prefix)
+    content = bytecode.read_bytes()
+    if what == "time":
+        os.utime(main, (1, 1))
+    elif what == "size":
+        times = main.stat()
+        main.write_text(MAIN + "\n")
+        os.utime(main, ns=(times.st_atime_ns, times.st_mtime_ns))
+    elif what == "cut":
+        bytecode.write_bytes(content[:15])
+    elif what == "checked by content":
+        bytecode.write_bytes(content[:4] + b"\1\0\0\0" + content[8:])
+    else:
+        bytecode.unlink()
+        bytecode.mkdir()
+    assert report(prefix / "bin" / "ocifw")["argv"][0] == str(main)
 
 
 def test_remote_debugging_is_off(prefix):

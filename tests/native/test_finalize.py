@@ -163,6 +163,16 @@ def test_masked_paths(box, kernel, user):
 
 
 @on_every_kernel
+def test_options_of_masks(box, kernel):
+    """What covers masked directories has the options that are given."""
+    (box.rootfs / "d").mkdir()
+    container = box.run(*DEV, MaskPath("/d", "size=64k,uid=7"), kernel=kernel)
+    assert box.inside(container, "/d").stat().st_uid == 7
+    failed = box.fail(*DEV, MaskPath("/d", "nonsense=1"), kernel=kernel)
+    assert failed[1] == EINVAL
+
+
+@on_every_kernel
 @pytest.mark.parametrize("kind", ["link", "link outside", "other device", "file", "missing"])
 def test_masks_use_the_null_device_only(box, kernel, kind):
     """CVE-2025-31133: what stands at /dev/null is bound only when it is the null device."""

@@ -43,6 +43,8 @@ from ocifw.steps import (
     BindInside,
     BindRootfs,
     Clone,
+    Execute,
+    FindHome,
     JoinNamespace,
     LoadFilter,
     MakeDevice,
@@ -56,6 +58,7 @@ from ocifw.steps import (
     SetHostPropagation,
     SetPropagation,
     SetUmask,
+    SetXattr,
     Symlink,
     WriteFile,
 )  # fmt: skip
@@ -354,6 +357,21 @@ def test_the_rootfs_is_not_covered(box, kernel, target):
     (box.rootfs / "link").symlink_to("/")
     for step in (tmpfs(target), Bind("/etc", target), BindInside("/x", target)):
         assert box.fail(step, kernel=kernel)[1] == (EINVAL if target else ENOENT)
+
+
+@on_every_kernel
+def test_links_into_proc(box, kernel):
+    """Under another name, nothing is mounted in the container's /proc: what may be there is decided by name."""
+    proc = Mount("proc", "proc", "/proc", real_directory=True)
+    (box.rootfs / "link").symlink_to("/proc")
+    reason = "it leads into /proc, where nothing may be mounted under another name"
+    for target in ("/link", "/link/sys", "/link/bus"):
+        for step in (tmpfs(target), Bind("/etc", target)):
+            failed = box.fail(proc, step, kernel=kernel, kinds=NEWPID)
+            assert failed == (1, EINVAL, "", reason), step
+    box.run(proc, Bind("/proc/stat", "/proc/stat"), kernel=kernel, kinds=NEWPID)
+    # Another procfs, such as the host's in a volume, is not the container's.
+    box.run(proc, Bind("/proc", "/host"), tmpfs("/host/sys"), kernel=kernel, kinds=NEWPID)
 
 
 @on_every_kernel
@@ -684,6 +702,20 @@ def test_write_file(box, kernel):
     assert box.untouched()
 
 
+def test_set_xattr(box):
+    """SetXattr sets the attribute of what is inside, not of what an image's link names on the host."""
+    (box.rootfs / "link").symlink_to(box.outside)
+    (box.rootfs / "file").touch()
+    container = box.run(
+        Mkdir("/d"), SetXattr("/d", "user.a", b"x\0y"), SetXattr("/file", "user.a", b"")
+    )
+    assert os.getxattr(box.inside(container, "/d"), "user.a") == b"x\0y"
+    assert os.getxattr(box.inside(container, "/file"), "user.a") == b""
+    assert box.fail(SetXattr("/link", "user.a", b""))[1:3] == (ENOENT, "open")
+    assert box.fail(MakeDevice("/p", 0o10000, 0, 0), SetXattr("/p", "user.a", b""))[1] == EINVAL
+    assert box.untouched()
+
+
 @on_every_kernel
 def test_symlink(box, kernel):
     """A link is made; the same is fine; another thing is kept, or replaced when asked for, but not a full directory."""
@@ -789,3 +821,50 @@ def test_devices_that_are_none(box, kind, major, minor):
         "mknod",
         "kind or numbers",
     )
+
+
+def home_of(box, uid=7):
+    """HOME of a program that is executed after FindHome."""
+    out = box.folder / "home"
+    script = Execute(("/bin/sh", "-c", f'printf %s "$HOME" > {out}'), ("PATH=/bin",))
+    container = box.run(FindHome(uid), PassBaton(2), script)
+    container.go()
+    assert container.wait() == 0
+    return out.read_text()
+
+
+@pytest.mark.parametrize(
+    ("passwd", "home"),
+    [
+        ("root:x:0:0::/root:/bin/sh\nuser:x:7:7::/home/user:/bin/sh\n", "/home/user"),
+        ("user:x:7:7::/first:\nother:x:7:7::/second:\n", "/first"),
+        ("user:x:7:7::/no/newline", "/no/newline"),
+        ("root:x:0:0::/root:/bin/sh\n", "/"),
+        ("user:x:7:7::relative:/bin/sh\n", "/"),
+        ("user:x:7:7\n", "/"),
+        ("user:x:7\n", "/"),
+        ("user:x:7x:7::/x:\nuser:x::7::/y:\n", "/"),
+        ("user:x:18446744073709551623:7::/overflow:\n", "/"),
+        ("a" * 5000 + ":x:7:7::/long:\n", "/long"),
+        ("user:x:7:7::/" + "a" * 5000 + ":\n", "/"),
+        ("user:x:7:7::/a\0b:\n", "/"),
+        ("", "/"),
+        (None, "/"),
+    ],
+)
+def test_home(box, passwd, home):
+    """HOME is what the container's /etc/passwd says for the uid; `/` without a usable entry or file."""
+    if passwd is not None:
+        (box.rootfs / "etc").mkdir(exist_ok=True)
+        (box.rootfs / "etc" / "passwd").write_text(passwd)
+    assert home_of(box) == home
+
+
+def test_home_is_not_read_from_the_host(box):
+    """A link that leads outside, and a FIFO that would block, count as no file."""
+    (box.rootfs / "etc").mkdir(exist_ok=True)
+    (box.rootfs / "etc" / "passwd").symlink_to("../../../../../../etc/passwd")
+    assert home_of(box, uid=0) == "/"
+    (box.rootfs / "etc" / "passwd").unlink()
+    os.mkfifo(box.rootfs / "etc" / "passwd")
+    assert home_of(box) == "/"

@@ -24,6 +24,7 @@ enum {
     ERROR = 12,
     WARNING = 13,
     REPORT = 14,
+    OUTPUT = 15,
 };
 
 #define NO_STEP 0xffffffffu
@@ -73,6 +74,9 @@ struct context {
 
     /* LookupExecutable's result. */
     char executable[PATH_LIMIT];
+
+    /* FindHome's result: Execute's environment with HOME, NULL for none. */
+    const char **environment;
 
     /* For the filesystem operations. */
     int rootfs;              /* O_PATH on the container's root, -1 before BindRootfs and OpenRootfs */

@@ -7,7 +7,7 @@
 #define OPS_DISPATCH
 #include "init.h"
 
-enum { PROT_READ = 1, PROT_WRITE = 2, MAP_PRIVATE = 2 };
+enum { PROT_READ = 1, PROT_WRITE = 2, MAP_PRIVATE = 2, PR_SET_NAME = 15 };
 
 static struct context context;
 
@@ -90,6 +90,9 @@ __attribute__((used)) _Noreturn static void run(long *stack) {
     context.channel = context.rootfs = context.procfs = context.full_procfs = context.mask = -1;
     context.step = NO_STEP;
     sys_fcntl(context.baton, F_SETFD, FD_CLOEXEC);
+    /* Executed from a descriptor, the kernel calls us by its number, or by the memfd's name. The runtime tells by our
+     * name whether we have executed the program. */
+    sys_prctl(PR_SET_NAME, (u64)(uintptr_t)"ocifw-init", 0, 0, 0);
 
     load(receive(&context, PROGRAM));
     look_ahead();

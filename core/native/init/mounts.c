@@ -23,6 +23,29 @@ enum { FLAGS = sizeof flags / sizeof flags[0] };
 
 /* ---- targets ---- */
 
+/* Whether a target that is not named as one lies in the container's /proc all the same: an image's symbolic link leads
+ * there. What may be mounted in /proc was decided by name (CVE-2019-19921, CVE-2023-27561). */
+static bool leads_to_proc(int root, int target, const struct statx *found, const char *path) {
+    static const char proc_name[] = "/proc";
+    struct statfs filesystem;
+    size_t same = 0;
+    while (proc_name[same] && path[same] == proc_name[same])
+        same++;
+    if (!proc_name[same] && (path[same] == 0 || path[same] == '/'))
+        return false;
+    if (sys_fstatfs(target, &filesystem) < 0)
+        return true;
+    if (filesystem.f_type != PROC_SUPER_MAGIC)
+        return false;
+    long proc = open_inside(root, "/proc", O_DIRECTORY, 0);
+    if (proc < 0)
+        return false;
+    struct statx top;
+    long error = sys_fstat((int)proc, &top);
+    sys_close((int)proc);
+    return error < 0 || (top.stx_dev_major == found->stx_dev_major && top.stx_dev_minor == found->stx_dev_minor);
+}
+
 long open_target(struct context *context, struct target *target, const char *path, bool real, u32 mode, bool *existed) {
     long root = rootfs_of(context);
     if (root < 0)
@@ -46,6 +69,8 @@ long open_target(struct context *context, struct target *target, const char *pat
         fail(context, error, "statx", path);
     else if (same_place(&found, &top))
         error = fail(context, -EINVAL, "", "nothing may be mounted on the rootfs itself");
+    else if (leads_to_proc((int)root, (int)fd, &found, path))
+        error = fail(context, -EINVAL, "", "it leads into /proc, where nothing may be mounted under another name");
     else if ((found.stx_mode & S_IFMT) != S_IFDIR && (mode & S_IFMT) == S_IFDIR)
         error = fail(context, -ENOTDIR, "open", path);
     else if ((found.stx_mode & S_IFMT) == S_IFDIR && (mode & S_IFMT) != S_IFDIR)

@@ -65,7 +65,7 @@ static long open_covered(struct context *context, struct target *target, const c
 }
 
 /* The first masked directory's tmpfs serves all: as one mount each of the same empty filesystem. */
-static long make_mask(struct context *context, const struct target *target) {
+static long make_mask(struct context *context, const struct target *target, const char *more) {
     static const struct attributes none;
     /* Ubuntu's kernels 5.4 count an inode that others do not. */
     static const char options[2][40] = {"nr_blocks=1,nr_inodes=1,mode=755", "nr_blocks=1,nr_inodes=2,mode=755"};
@@ -73,7 +73,13 @@ static long make_mask(struct context *context, const struct target *target) {
                                MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC};
     long root = 0;
     for (int i = 0; i < 2; i++) {
-        tmpfs.options = options[i];
+        STRING(all, PATH_LIMIT);
+        put(&all, options[i]);
+        put(&all, *more ? "," : "");
+        put(&all, more);
+        if (all.cut)
+            return fail(context, -E2BIG, "", "mount options");
+        tmpfs.options = all.text;
         root = new_filesystem(context, &tmpfs);
         if (root == -ENOSYS) {
             root = mount_filesystem(context, &tmpfs, target);
@@ -97,7 +103,7 @@ long op_mask_path(struct context *context, const struct op_mask_path *op) {
     if (result <= 0)
         return result;
     if ((file.stx_mode & S_IFMT) == S_IFDIR)
-        result = context->mask < 0 ? make_mask(context, &target)
+        result = context->mask < 0 ? make_mask(context, &target, op->options)
                                    : bind_fd(context, context->mask, false, &none, &target);
     else {
         /* Not followed, and nothing else under its name (CVE-2025-31133). */

@@ -186,6 +186,19 @@ static void put_tail(struct string *text, const struct tail *tail) {
         put_bytes(text, tail->bytes[i] ? &tail->bytes[i] : "?", 1);
 }
 
+/* Tell the runtime how it went, for the container's state: error = exit status or minus the signal, value = ms. */
+static void report(struct context *context, const struct hook *hook, int status, u64 began_ns) {
+    STRING(text, 2 * TAIL_SIZE + 2);
+    put_tail(&text, &hook->tails[OUT]);
+    put_bytes(&text, "", 1);
+    put_tail(&text, &hook->tails[ERR]);
+    u64 ms = (now_ns() - began_ns) / 1000000;
+    i32 code = status & 0x7f ? -(status & 0x7f) : status >> 8 & 0xff;
+    int fd = context->baton >= 0 ? context->baton : context->channel;
+    if (fd >= 0)
+        send_message(fd, OUTPUT, context->step, code, (u32)ms, text.text, text.length);
+}
+
 /* The parts of runc's sentence: "exit status 1, stdout: , stderr: no such device". */
 static long explain(struct context *context, const struct hook *hook, int status) {
     STRING(text, DETAIL_LIMIT);
@@ -201,6 +214,7 @@ static long explain(struct context *context, const struct hook *hook, int status
 long op_run_program(struct context *context, const struct op_run_program *op) {
     struct hook hook;
     hook.tails[OUT].length = hook.tails[ERR].length = 0;
+    u64 began_ns = now_ns();
     long error = start(context, op, &hook);
     if (error < 0)
         return error;
@@ -215,6 +229,7 @@ long op_run_program(struct context *context, const struct op_run_program *op) {
     for (int i = 0; i < 3; i++)
         if (hook.polls[i].fd >= 0)
             sys_close(hook.polls[i].fd);
+    report(context, &hook, status, began_ns);
     if (in_time)
         return status == 0 ? 0 : explain(context, &hook, status);
     STRING(text, 64);

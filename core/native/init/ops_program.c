@@ -1,4 +1,4 @@
-/* Operations around the container's program: lookup, waiting for start, the filter, execution; and the baton's. */
+/* Operations around the container's program: lookup, waiting for start, execution; and the baton's. */
 
 #include "init.h"
 
@@ -7,9 +7,6 @@ enum {
     AT_EACCESS = 0x200,
     NR_faccessat2 = 439,
     CLOSE_RANGE_CLOEXEC = 4,
-    SECCOMP_SET_MODE_FILTER = 1,
-    PR_SET_SECCOMP = 22,
-    SECCOMP_MODE_FILTER = 2,
     OVERFLOW_UID = 65534,
     FD_LIMIT = 65536,
 };
@@ -29,7 +26,8 @@ long op_pass_baton(struct context *context, const struct op_pass_baton *op) {
 }
 
 long op_report(struct context *context, const struct op_report *op) {
-    if (send_message(context->baton, REPORT, context->step, 0, (u32)op->phase_number, NULL, 0) < 0)
+    int fd = context->baton >= 0 ? context->baton : context->channel;
+    if (send_message(fd, REPORT, context->step, 0, (u32)op->phase_number, NULL, 0) < 0)
         sys_exit(1);
     return 0;
 }
@@ -134,19 +132,6 @@ long op_await_start(struct context *context, const struct op_await_start *op) {
 
 /* ---- seal ---- */
 
-long op_load_filter(struct context *context, const struct op_load_filter *op) {
-    struct {
-        u16 length;
-        const void *filter;
-    } program = {(u16)(op->program.size / 8), op->program.data};
-    if (op->program.size % 8 != 0 || op->program.size / 8 > 0xffff)
-        return fail(context, -EINVAL, "seccomp", "size of the program");
-    long result = sys(__NR_seccomp, SECCOMP_SET_MODE_FILTER, op->flags, &program);
-    if (result == -ENOSYS && op->flags == 0)
-        result = sys_prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, (u64)(uintptr_t)&program, 0, 0);
-    return result < 0 ? fail(context, result, "seccomp", "") : 0;
-}
-
 /* Kernels before 5.9, and filters that refuse close_range(2), whatever errno they give. */
 static void one_by_one(int first, int kept, bool close) {
     for (int fd = first; fd < FD_LIMIT; fd++)
@@ -186,6 +171,7 @@ long op_execute(struct context *context, const struct op_execute *op) {
     if (op->args.count == 0)
         return fail(context, -EINVAL, "execve", "no arguments");
     const char *path = context->executable[0] ? context->executable : op->args.items[0];
-    long result = sys(__NR_execve, path, op->args.items, op->env.items);
+    const void *environment = context->environment ? (const void *)context->environment : op->env.items;
+    long result = sys(__NR_execve, path, op->args.items, environment);
     return fail(context, result, "execve", path);
 }

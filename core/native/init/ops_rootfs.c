@@ -94,6 +94,32 @@ long op_mkdir(struct context *context, const struct op_mkdir *op) {
     return 0;
 }
 
+long op_set_xattr(struct context *context, const struct op_set_xattr *op) {
+    long root = rootfs_of(context);
+    if (root < 0)
+        return root;
+    long place = open_inside((int)root, op->path, 0, 0);
+    if (place < 0)
+        return fail(context, place, "open", op->path);
+    struct statx file;
+    long error = sys_fstat((int)place, &file);
+    u32 kind = file.stx_mode & S_IFMT;
+    /* To open a device or a FIFO may have effects, or never end. */
+    if (error == 0 && kind != S_IFDIR && kind != S_IFREG)
+        error = -EINVAL;
+    if (error < 0)
+        fail(context, error, "open", op->path);
+    else
+        error = reopen(context, (int)place, O_RDONLY);
+    sys_close((int)place);
+    if (error < 0)
+        return error;
+    int fd = (int)error;
+    error = sys(__NR_fsetxattr, fd, op->name, op->value.data, op->value.size, 0);
+    sys_close(fd);
+    return error < 0 ? fail(context, error, "fsetxattr", op->name) : 0;
+}
+
 /* The directory of the last component of `path`; fails in the context. */
 static long open_parent(struct context *context, const char *path, const char **name) {
     long root = rootfs_of(context);

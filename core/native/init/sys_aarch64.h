@@ -26,3 +26,24 @@ static inline long sys6(long nr, long a, long b, long c, long d, long e, long f)
             "  mov x0, sp\n"       \
             "  bl " #function "\n" \
             "  brk #0\n")
+
+/* long thread_start(u64 flags, void *stack): clone(2); the thread runs `function` on its own stack, of which this is the
+ * end. Returns its id or a negative errno. */
+long thread_start(uint64_t flags, void *stack);
+#define THREAD_START(function)     \
+    __asm__(".text\n"              \
+            ".globl thread_start\n" \
+            ".type thread_start, %function\n" \
+            "thread_start:\n"      \
+            "  mov x2, #0\n"       \
+            "  mov x3, #0\n"       \
+            "  mov x4, #0\n"       \
+            "  mov x8, #220\n"     \
+            "  svc #0\n"           \
+            "  cbnz x0, 1f\n"      \
+            "  mov x29, #0\n"      \
+            "  mov x30, #0\n"      \
+            "  bl " #function "\n" \
+            "  brk #0\n"           \
+            "1:\n"                 \
+            "  ret\n")

@@ -23,3 +23,24 @@ static inline long sys6(long nr, long a, long b, long c, long d, long e, long f)
             "  and $-16, %rsp\n"   \
             "  call " #function "\n" \
             "  hlt\n")
+
+/* long thread_start(u64 flags, void *stack): clone(2); the thread runs `function` on its own stack, of which this is the
+ * end. Returns its id or a negative errno. */
+long thread_start(uint64_t flags, void *stack);
+#define THREAD_START(function)     \
+    __asm__(".text\n"              \
+            ".globl thread_start\n" \
+            ".type thread_start, @function\n" \
+            "thread_start:\n"      \
+            "  mov $56, %eax\n"    \
+            "  xor %edx, %edx\n"   \
+            "  xor %r10d, %r10d\n" \
+            "  xor %r8d, %r8d\n"   \
+            "  syscall\n"          \
+            "  test %rax, %rax\n"  \
+            "  jnz 1f\n"           \
+            "  xor %ebp, %ebp\n"   \
+            "  call " #function "\n" \
+            "  hlt\n"              \
+            "1:\n"                 \
+            "  ret\n")

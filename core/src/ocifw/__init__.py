@@ -21,7 +21,17 @@ if TYPE_CHECKING:
     ) -> Callable[[Implementation], Implementation]: ...
     def hookimpl(function: Any = None, **options: Any) -> Any: ...
 
+    from .library import Container, Process, Runtime
+
 else:
+
+    def __getattr__(name):
+        """The library, imported when it is first asked for: the command never is, and does not pay for it."""
+        if name not in ("Container", "Process", "Runtime"):
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        from . import library
+
+        return getattr(library, name)
 
     def hookimpl(function=None, *, wrapper=False, tryfirst=False, trylast=False, specname=None):
         """Mark a function as the implementation of a hook. See `ocifw.hookspecs` for the hooks.
@@ -44,4 +54,5 @@ else:
         return mark if function is None else mark(function)
 
 
+__all__ = ["Container", "Process", "Runtime", "__version__", "hookimpl"]
 __version__ = "0.1.0"

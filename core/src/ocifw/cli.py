@@ -10,7 +10,7 @@ import os
 
 from .commands import VERBS
 from .errors import OcifwError, UsageError
-from .options import FLAG, Option, WrongArguments, WrongOption, check_count, parse
+from .options import FLAG, TEXTS, Option, WrongArguments, WrongOption, check_count, parse
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -31,6 +31,12 @@ OPTIONS = (
            help="'cgroupfs', 'systemd', or 'disabled' for no cgroups at all"),
     Option("rootless", default="auto",
            help="tolerate missing privileges over cgroups: 'true', 'false' or 'auto'"),
+    Option("profile", "", TEXTS,
+           help="name or path of a profile to lay over the config; may be repeated"),
+    Option("set", "", TEXTS,
+           help="PATH=VALUE to lay over the config, after profiles; may be repeated; or NAME of a plugin set"),
+    Option("without", "", TEXTS,
+           help="plugin of the set to leave out, for rescue; may be repeated"),
     Option("criu", hidden=True),
     Option("version", "v", FLAG, False, "show the version and exit"),
 )  # fmt: skip
@@ -54,6 +60,12 @@ def main(words: Sequence[str], program: str = "ocifw") -> int:
             from . import log
 
             log.configure(options["log"], options["log-format"], options["debug"])
+            if options["debug"]:
+                from .boot import notes
+
+                notes.log()
+        if options["set"] or options["without"]:
+            _choose_plugins(options)
         if options["version"]:
             from .commands import version
 
@@ -63,7 +75,7 @@ def main(words: Sequence[str], program: str = "ocifw") -> int:
             return _help(rest[1:] if rest and not options["help"] else [])
         verb = rest.pop(0)
         if verb not in VERBS:
-            return _foreign(verb, rest)
+            return _foreign(verb, rest, global_values(options, program))
         module = command(verb)
     except Exception as error:
         return report(error)
@@ -83,7 +95,7 @@ def main(words: Sequence[str], program: str = "ocifw") -> int:
     except Exception as error:
         return report(error)
     try:
-        return int(module.run(global_values(options), values, arguments) or 0)
+        return int(module.run(global_values(options, program, values), values, arguments) or 0)
     except UsageError as error:
         return _wrong_usage(verb, f"Incorrect Usage: {error}", error)
     except KeyboardInterrupt:
@@ -100,8 +112,13 @@ def command(verb: str) -> ModuleType:
     return module
 
 
-def global_values(options: dict[str, Any]) -> Globals:
-    """The global options that operations read. Raises OcifwError for values that they cannot have."""
+def global_values(
+    options: dict[str, Any], program: str = "ocifw", own: dict[str, Any] | None = None
+) -> Globals:
+    """The global options that operations read. Raises OcifwError for values that they cannot have.
+
+    program: the name under which ocifw was called. own: the verb's options, which may add profiles.
+    """
     from .context import Globals
 
     if options["cgroup-manager"] not in CGROUP_MANAGERS:
@@ -121,7 +138,40 @@ def global_values(options: dict[str, Any]) -> Globals:
         options["rootless"],
         options["cgroup-manager"],
         options["debug"],
+        tuple([_reference(name) for name in _both("profile", options, own)]),
+        tuple(_both("set", options, own)),
+        program.partition("-")[2] if program.startswith("ocifw-") else "",
+        _own_profile(options),
     )
+
+
+def _choose_plugins(options: dict[str, Any]) -> None:
+    """Work with the plugin set that --set names, which has no `=`, without the plugins of --without."""
+    from .selection import choose
+
+    names = [text for text in options["set"] if "=" not in text]
+    options["set"] = [text for text in options["set"] if "=" in text]
+    choose(name=names[-1] if names else "", without=tuple(options["without"]))
+
+
+def _both(name: str, options: dict[str, Any], own: dict[str, Any] | None) -> list[str]:
+    """The values of an option before and after the verb."""
+    return [*options[name], *((own or {}).get(name) or ())]
+
+
+def _reference(name: str) -> str:
+    """The name of a profile, or, when it has a slash, its path, which is relative to the caller's folder."""
+    return os.path.abspath(name) if "/" in name else name
+
+
+def _own_profile(options: dict[str, Any]) -> str:
+    """OCIFW_PROFILE, where it is the caller's own: see `ocifw.profile`."""
+    profile = os.environ.get("OCIFW_PROFILE")
+    if not profile or options["log"] or options["log-format"] != "text":
+        return ""
+    if os.geteuid() != os.getuid() or os.getegid() != os.getgid():
+        return ""
+    return profile
 
 
 def state_root(given: str = "") -> str:
@@ -220,7 +270,7 @@ def _wrong_usage(verb: str | None, first_line: str, error: UsageError) -> int:
     except OSError:
         pass
     log.error(str(error))
-    return error.exit_code
+    return int(getattr(command(verb), "USAGE_STATUS", error.exit_code)) if verb else error.exit_code
 
 
 def _help(words: Sequence[str]) -> int:
@@ -236,7 +286,7 @@ def _help(words: Sequence[str]) -> int:
     return 0
 
 
-def _foreign(verb: str, rest: Sequence[str]) -> int:
+def _foreign(verb: str, rest: Sequence[str], globals_: Globals) -> int:
     """Run a verb that a plugin adds."""
     from . import plugins
 
@@ -244,7 +294,7 @@ def _foreign(verb: str, rest: Sequence[str]) -> int:
         if verb in answer:
             module, _, function = answer[verb].partition(":")
             found = getattr(__import__(module, fromlist=[function]), function)
-            return int(found(list(rest)) or 0)
+            return int(found(globals_, list(rest)) or 0)
     return _unknown(verb)
 
 

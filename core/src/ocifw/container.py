@@ -3,8 +3,8 @@
 The state root holds one folder for each container, `ROOT/ID/` (0700), with
 
 * `state.json`: written when the container is created, by rename. Until then the container is `creating`.
-* `journal`: one JSON line for each runtime step that can be undone, written before the step is applied, so that what a
-  killed `create` left behind can be taken back by `delete --force`.
+* `journal`: one JSON line for each runtime step that can be undone, written before the step is applied, and another when
+  it was, so that what a killed `create` left behind can be taken back by `delete --force`.
 * `start`: the socket on which the container process waits for `ocifw start`. It is there as long as the container is
   `created`; that is what tells created from running.
 
@@ -14,7 +14,7 @@ Nothing of it is read from the bundle again: what happens to config.json after `
 from __future__ import annotations
 
 import os
-from errno import EEXIST, ENOENT, ENOTDIR, ENOTEMPTY, ESRCH
+from errno import EBUSY, EEXIST, ENOENT, ENOSYS, ENOTDIR, ENOTEMPTY, ESRCH, EXDEV
 from fcntl import LOCK_EX, flock
 
 from . import document
@@ -145,7 +145,7 @@ class Lock:
             flock(self.fd, LOCK_EX)
             if os.fstat(self.fd).st_ino != os.stat(self.folder).st_ino:
                 raise FileNotFoundError
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             self.__exit__()
             raise NotFound(os.path.basename(self.folder)) from None
         return self
@@ -168,18 +168,25 @@ def check_id(container_id: str) -> None:
         raise ContainerError(f"invalid container ID format: {container_id!r}")
 
 
+def folder_of(root: str, container_id: str) -> str:
+    """The folder of the container with this id below the state root. Raises ContainerError for what cannot be an id."""
+    check_id(container_id)
+    return f"{root}/{container_id}"
+
+
 def load(root: str, container_id: str) -> Container:
     """The container with this id below the state root. Raises NotFound; OcifwError on a state that cannot be read.
 
     One that is being created (or whose creation was killed) has status `creating`, an empty config and no process.
     """
-    check_id(container_id)
-    folder = f"{root}/{container_id}"
+    folder = folder_of(root, container_id)
     try:
         with open(f"{folder}/{STATE}", "rb", buffering=0) as file:
             data = file.readall()
     except OSError as error:
-        if error.errno not in (ENOENT, ENOTDIR):
+        if error.errno == ENOTDIR:
+            raise NotFound(container_id) from None
+        if error.errno != ENOENT:
             raise OcifwError(f"{folder}/{STATE}: {error.strerror}") from error
         try:
             created = os.stat(folder).st_mtime
@@ -241,12 +248,38 @@ def write_file(path: str, data: bytes, mode: int = 0o600) -> None:
 
 
 def remove_folder(folder: str) -> None:
-    """Remove a container's folder and what is in it. It is ours: nobody else may have written there."""
+    """Remove a container's folder and what is in it. It is ours: nobody else may have written there.
+
+    OSError(EBUSY): something is mounted below it, which is not ours; it stays.
+    """
     for entry in os.scandir(folder):
         if entry.is_dir(follow_symlinks=False):
+            _refuse_mount(entry.path)
             remove_folder(entry.path)
         else:
             unlink(entry.path)
+    remove_empty(folder)
+
+
+def _refuse_mount(path: str) -> None:
+    """Raise OSError(EBUSY) when a folder is a mount point: what is below it is another's, maybe an image's."""
+    from .linux.openat2 import RESOLVE_NO_XDEV, openat2
+
+    above, _, name = path.rpartition("/")
+    folder = os.open(above, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.close(openat2(folder, name, os.O_PATH | os.O_NOFOLLOW, 0, RESOLVE_NO_XDEV))
+    except OSError as error:
+        if error.errno == EXDEV or (error.errno == ENOSYS and os.path.ismount(path)):
+            raise OSError(EBUSY, os.strerror(EBUSY), path) from None
+        if error.errno != ENOSYS:
+            raise
+    finally:
+        os.close(folder)
+
+
+def remove_empty(folder: str) -> None:
+    """Remove a folder; one that is not there, or in which somebody else has put something by now, is fine."""
     try:
         os.rmdir(folder)
     except OSError as error:

@@ -9,15 +9,26 @@ from .record import Record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
     from .container import Container
+    from .step import Step
+
+
+SPEC_VERSION = "1.3.0"
+"""The version of the runtime specification that ocifw implements, and its state documents comply with."""
+
+SETTINGS = "/etc/ocifw/config.yaml"
+"""The administrator's file about ocifw itself: which profiles count. See `ocifw.profile`."""
 
 
 class Globals(Record):
     """The global options of the command line.
 
     root: the state root. rootless: "true", "false" or "auto". cgroup_manager: cgroupfs, systemd or disabled.
+    profiles: names, or absolute paths, of --profile; sets: what --set says, as PATH=VALUE. program: the profile that
+    the name of the program chooses. own_profile: OCIFW_PROFILE, when it may count: see `ocifw.profile`.
     """
 
     root: str
@@ -25,6 +36,10 @@ class Globals(Record):
     rootless: str = "auto"
     cgroup_manager: str = "cgroupfs"
     debug: bool = False
+    profiles: tuple[str, ...] = ()
+    sets: tuple[str, ...] = ()
+    program: str = ""
+    own_profile: str = ""
 
 
 class Request(Record):
@@ -35,9 +50,12 @@ class Request(Record):
     state_dir: the container's own folder below the state root; nothing is there yet while planning.
     run: the container is started by the same process (no AwaitStart). console: a pseudo-terminal is sent over the
     slot "console". pidfd: a pidfd is sent over the slot "pidfd". preserve_fds: file descriptors 3 to 2+N go to the
-    program. rootless: errors for lack of privilege over cgroups are tolerated. notify_socket: path of the host's
+    program. streams: file descriptors of ours that become its 0 to 2; -1 is ours of the same number.
+    rootless: errors for lack of privilege over cgroups are tolerated. no_cgroup: the container gets no cgroup of
+    its own, whatever config.json says (`--cgroup-manager disabled`). notify_socket: path of the host's
     NOTIFY_SOCKET or "". cgroup: of exec, pairs of controller ("" is every) and path below the container's own.
     container: of exec and restore, the container as its state tells.
+    compat: "runc" or "spec": what counts where runc breaks the spec; engines get runc.
     """
 
     operation: str
@@ -52,11 +70,14 @@ class Request(Record):
     no_new_keyring: bool = False
     systemd_cgroup: bool = False
     rootless: bool = False
+    no_cgroup: bool = False
     preserve_fds: int = 0
     listen_fds: int = 0
+    streams: tuple[int, int, int] = (-1, -1, -1)
     notify_socket: str = ""
     cgroup: tuple[tuple[str, str], ...] = ()
     container: Container | None = None
+    compat: str = "runc"
 
     @property
     def is_exec(self) -> bool:
@@ -140,11 +161,13 @@ class Context:
     The core reads two itself: notes["freezer"] = {"file": PATH, "contains": TEXT} tells `state` when the container is
     paused, notes["processes"] = [folders of cgroups] where its processes are counted.
     document: the OCI state document, with status and pid as they are now.
-    undoing: steps are being taken back.
+    undoing: steps are being taken back. apply_phase: of `restore`, what applies those steps of a phase, by its name,
+    that count there, too (`RuntimeStep.at_restore`); None otherwise.
     """
 
     __slots__ = (
         "annotations",
+        "apply_phase",
         "bundle",
         "fds",
         "id",
@@ -161,7 +184,7 @@ class Context:
         container_id: str,
         bundle: str,
         state_dir: str,
-        oci_version: str = "1.3.0",
+        oci_version: str = SPEC_VERSION,
         annotations: dict[str, str] | None = None,
         pid: int = 0,
         notes: dict[str, Any] | None = None,
@@ -176,10 +199,28 @@ class Context:
         self.notes: dict[str, Any] = {} if notes is None else notes
         self.warnings: list[str] = []
         self.undoing = False
+        self.apply_phase: Callable[[str], None] | None = None
 
     def warn(self, message: str) -> None:
         """Something that the operation survives; logged once it is over."""
         self.warnings.append(message)
+
+    def note_program(
+        self, step: Step, path: str, status: int, out: bytes, err: bytes, duration_ms: int
+    ) -> None:
+        """Keep in the state how a hook went: notes["hooks"] has a record for each, in the order in which they ended.
+
+        status: the exit status, or minus the signal that ended it. out, err: the ends of its outputs.
+        """
+        record = {
+            "at": step.at,
+            "path": path,
+            "status": status,
+            "stdout": out.decode("utf-8", "replace"),
+            "stderr": err.decode("utf-8", "replace"),
+            "durationMs": duration_ms,
+        }
+        self.notes.setdefault("hooks", []).append(record)
 
     def report(self) -> None:
         """Log what the operation survived, once."""

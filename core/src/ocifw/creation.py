@@ -8,8 +8,8 @@ import time
 from . import container as containers
 from . import document, execute, phases, plugins
 from .container import Container, Lock
-from .context import Context, Host, Request
-from .errors import ContainerError, OcifwError
+from .context import SETTINGS, SPEC_VERSION, Context, Host, Request
+from .errors import ConfigError, ContainerError, NotFound, OcifwError, Problem
 from .linux.unix import listen
 
 TYPE_CHECKING = False
@@ -21,10 +21,11 @@ if TYPE_CHECKING:
     from .notify import Proxy
     from .plan import Plan
     from .plugins import PluginSet
+    from .profile import Effective
     from .step import ContainerStep
     from .terminal import Console
 
-SPEC_VERSION = "1.3.0"
+EXISTS = "container with given ID already exists"
 
 
 def create(
@@ -79,7 +80,10 @@ class Creation:
         self.host = Host()
         self.notify: Proxy | None = None
         self.plugins = plugins.load()
-        listen_fds = _listen_fds()
+        # The environment of a command; that of a library's process is not about its containers.
+        if "listen_fds" not in options:
+            options["listen_fds"] = _listen_fds()
+            options["notify_socket"] = os.environ.get("NOTIFY_SOCKET") or ""
         self.request = Request(
             "create",
             container_id,
@@ -88,15 +92,63 @@ class Creation:
             self.folder,
             systemd_cgroup=globals_.systemd_cgroup or globals_.cgroup_manager == "systemd",
             rootless=is_rootless(globals_, self.host),
-            listen_fds=listen_fds,
-            notify_socket=os.environ.get("NOTIFY_SOCKET") or "",
+            no_cgroup=globals_.cgroup_manager == "disabled",
             **options,
+        )
+        self.effective: Effective | None = None
+        if self._is_layered():
+            from . import profile
+
+            self.effective = profile.effective(
+                globals_, self.config, self.request, self.host, self.plugins
+            )
+            if self.effective is not None:
+                self._lay(self.effective)
+
+    def _is_layered(self) -> bool:
+        """Whether anything can lie over config.json. Mostly not, and then not even the module is imported."""
+        of = self.globals
+        return bool(
+            of.profiles
+            or of.sets
+            or of.program
+            or of.own_profile
+            or self.plugins.has("ocifw_layers")
+            or self.plugins.has("ocifw_edits")
+            or self.plugins.terms.profile
+            or self.plugins.terms.policy
+            or os.access(SETTINGS, os.F_OK)
+        )
+
+    def _lay(self, effective: Effective) -> None:
+        """From here on, the config and the plugins are those that the profiles made of them."""
+        self.config = effective.config
+        self.plugins = self.plugins.limited(effective.settings, effective.disabled)
+        rootfs = (self.config.get("root") or {}).get("path") or ""
+        self.request = self.request.changed(
+            rootfs=os.path.realpath(os.path.join(self.bundle, rootfs)) if rootfs else "",
+            compat=effective.compat,
         )
 
     def plan(self) -> Plan:
+        """What is to be done. Raises PolicyError when a profile's policy does not allow it."""
         from .plan import make_plan
 
-        return make_plan(self.plugins, self.config, self.request, self.host)
+        if not self.config.get("process") and (self.request.compat == "runc" or self.request.run):
+            # config.md: REQUIRED when start is called. runc asks for it in create.
+            raise ConfigError([Problem("process", "process property must not be empty")])
+        plan = make_plan(self.plugins, self.config, self.request, self.host)
+        if self.effective is not None and self.effective.rules:
+            from .policy import check_create
+
+            check_create(self.effective.policy, self.config, plan)
+        return plan
+
+    def unknown_properties(self) -> list[tuple[str, str]]:
+        """Properties of config.json that the spec does not know, which are ignored: path, and what may be meant."""
+        from . import validate
+
+        return validate.warnings(self.config, "config")
 
     def check_terminal(self, detached: bool) -> None:
         """A terminal needs somebody who holds its other side. runc's texts."""
@@ -122,30 +174,46 @@ class Creation:
             self.request.id,
             self.bundle,
             self.folder,
-            self.config.get("ociVersion", SPEC_VERSION),
+            SPEC_VERSION,
             self.config.get("annotations") or {},
         )
         context.warnings += self.host.warnings
-        with _Reservation(self.globals.root, self.folder):
-            journal = execute.Journal(f"{self.folder}/{containers.JOURNAL}")
+        if self.effective is not None and self.globals.debug:
+            self.effective.log()
+        context.warnings += [
+            f"config.json: {path}: {message}" for path, message in self.unknown_properties()
+        ]
+        container = Container(self.folder, {"id": self.request.id})
+        begun = False
+        with Reservation(self.globals.root, self.folder):
             try:
-                self._open_slots(context, console_socket, pidfd_socket, console)
-                container = Container(self.folder, {"id": self.request.id})
-                execution = execute.Execution(plan, context, journal, watch(self.plugins, context))
+                journal = execute.Journal(f"{self.folder}/{containers.JOURNAL}")
+                try:
+                    self._open_slots(context, console_socket, pidfd_socket, console)
+                    watching = watch(self.plugins, context)
+                    execution = execute.Execution(plan, context, journal, watching)
 
-                def created() -> None:
-                    container.state = self._state(plan, execution)
-                    container.save()
-                    if pid_file:
-                        write_pid_file(pid_file, context.pid)
+                    def created() -> None:
+                        container.state = self.state(plan, execution)
+                        container.save()
+                        if pid_file:
+                            write_pid_file(pid_file, context.pid)
 
-                execution.run(created)
+                    begun = True
+                    execution.run(created)
+                finally:
+                    journal.close()
+                    context.close()
             except BaseException:
                 containers.remove_folder(self.folder)
+                if begun:
+                    # runtime.md, Lifecycle 3 to 5: after a failure, poststop. As in runc, not only after a hook's.
+                    execute.apply_each(plan.runtime(phases.POSTSTOP), context)
+                context.report()
                 raise
-            finally:
-                journal.close()
-                context.close()
+            if self.request.run and context.notes.get("hooks"):
+                # What startContainer hooks said came after the state was written.
+                container.save()
         context.report()
         return container
 
@@ -174,11 +242,14 @@ class Creation:
             # Before the program can look for it.
             self.notify.listen()
 
-    def _state(self, plan: Plan, execution: execute.Execution) -> dict[str, Any]:
+    def state(self, plan: Plan, execution: execute.Execution) -> dict[str, Any]:
+        """What is written down of the container that was made."""
         from .linux.process import start_time
 
         context = execution.context
+        profiled = {} if self.effective is None else {"profile": self.effective.document()}
         return {
+            **profiled,
             "version": containers.STATE_VERSION,
             "ociVersion": SPEC_VERSION,
             "id": self.request.id,
@@ -190,10 +261,12 @@ class Creation:
             "owner": self.host.euid,
             "config": self.config,
             "notes": context.notes,
-            "plugins": [[p.name, p.version] for p in self.plugins.plugins],
+            "set": self.plugins.terms.name,
+            "plugins": plugins.made_by(self.plugins),
             "systemdCgroup": self.request.systemd_cgroup,
             "noNewKeyring": self.request.no_new_keyring,
             "notifySocket": self.request.notify_socket,
+            "watched": execution.watch is not None,
             "started": _remember_program(execution.program),
             "poststart": [step.document() for step in plan.runtime(phases.POSTSTART)],
             "poststop": [step.document() for step in plan.runtime(phases.POSTSTOP)],
@@ -210,8 +283,12 @@ def read_config(bundle: str, config_file: str = "config.json") -> dict[str, Any]
     return config
 
 
-class _Reservation:
-    """Make the container's folder and hold its lock. The id is taken as soon as the folder is there."""
+class Reservation:
+    """Make the container's folder and hold its lock. The id is taken as soon as the folder is there.
+
+    Between both, `delete --force` may remove the folder, and another `create` make and fill it: the folder that is
+    locked is ours only while it is empty.
+    """
 
     def __init__(self, root: str, folder: str) -> None:
         self.root = root
@@ -222,15 +299,44 @@ class _Reservation:
         try:
             os.mkdir(self.folder, 0o700)
         except FileNotFoundError:
-            os.makedirs(self.root, 0o700, exist_ok=True)
+            self._make_root()
             self.__enter__()
             return
         except FileExistsError:
-            raise ContainerError("container with given ID already exists") from None
-        self.lock.__enter__()
+            raise ContainerError(EXISTS) from None
+        except PermissionError as error:
+            raise _no_root(error) from error
+        try:
+            self.lock.__enter__()
+            used = os.listdir(self.lock.fd)
+        except NotFound:
+            self.__enter__()
+            return
+        except BaseException:
+            # Only an empty one goes.
+            containers.remove_empty(self.folder)
+            self.lock.__exit__()
+            raise
+        if used:
+            self.lock.__exit__()
+            raise ContainerError(EXISTS)
+
+    def _make_root(self) -> None:
+        try:
+            os.makedirs(self.root, 0o700, exist_ok=True)
+        except PermissionError as error:
+            raise _no_root(error) from error
 
     def __exit__(self, *_: object) -> None:
         self.lock.__exit__()
+
+
+def _no_root(error: OSError) -> OcifwError:
+    """A user who may not write the default state root has lost the variable that says where the own is."""
+    why = ""
+    if os.geteuid() != 0 and not os.environ.get("XDG_RUNTIME_DIR"):
+        why = f" (XDG_RUNTIME_DIR is not set: export XDG_RUNTIME_DIR=/run/user/{os.getuid()}, or use --root)"
+    return OcifwError(f"mkdir {os.fsdecode(error.filename)}: permission denied{why}")
 
 
 def _listen(folder: str) -> int:

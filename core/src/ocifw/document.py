@@ -97,6 +97,11 @@ def parse(data: bytes, origin: str) -> Any:
         raise _syntax_error(text, stop.value, "expecting value", origin) from None
     except RecursionError:
         raise _too_deep(origin) from None
+    except SystemError:
+        # The C code looks for the class of its exception among the imported modules, and json was not imported.
+        if _json_is_imported():
+            raise
+        return parse(data, origin)
     except ValueError as error:
         raise _explained(text, start, error, origin) from None
     if text[end:].strip(_WHITESPACE):
@@ -252,6 +257,16 @@ def _syntax_error(text: str, position: int, message: str, origin: str) -> Config
     return ConfigError([Problem("", f"not JSON: {message}", f"{origin}:{line}:{column}")])
 
 
+def _json_is_imported() -> bool:
+    """Whether json was imported already; afterwards it is."""
+    import sys
+
+    before = "json.decoder" in sys.modules
+    import json.decoder
+
+    return before and json.decoder is not None
+
+
 def _explained(text: str, start: int, error: ValueError, origin: str) -> ConfigError:
     """What a ValueError of the scanner means: json.JSONDecodeError, or a number that is none of ours."""
     position = getattr(error, "pos", None)
@@ -259,6 +274,7 @@ def _explained(text: str, start: int, error: ValueError, origin: str) -> ConfigE
         message = getattr(error, "msg", "syntax error").removesuffix(" at")
         return _syntax_error(text, position, message[:1].lower() + message[1:], origin)
 
+    _json_is_imported()
     try:
         value, _ = make_scanner(_Finding())(text, start)  # type: ignore[arg-type]
     except ValueError as again:

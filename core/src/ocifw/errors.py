@@ -80,6 +80,10 @@ class NotFound(ContainerError):
         self.container_id = container_id
 
 
+class WaitTimeout(OcifwError, TimeoutError):
+    """A process of the library's did not end in time. It still runs."""
+
+
 class PlanError(OcifwError):
     """The plugins' answers do not make a plan: a wrong type, two claims on one thing, an unowned field."""
 

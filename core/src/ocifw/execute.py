@@ -8,6 +8,7 @@ container process is ended, the journal's steps are undone in reverse order, and
 from __future__ import annotations
 
 import os
+import time
 from _struct import pack, unpack_from
 from errno import ENOENT
 
@@ -19,7 +20,7 @@ from .linux.memfd import sealed
 from .linux.unix import socketpair
 from .program import assign_slots, encode
 from .step import from_document
-from .steps import JoinCgroup
+from .steps import JoinCgroup, PassBaton
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -34,11 +35,13 @@ if TYPE_CHECKING:
     Watch = Callable[[Phase, Sequence[Step]], None]
 
 PROGRAM, GO, FDS = 1, 2, 3
-CLONED, PASS, ERROR, WARNING, REPORT = 10, 11, 12, 13, 14
+CLONED, PASS, ERROR, WARNING, REPORT, OUTPUT = 10, 11, 12, 13, 14, 15
 MESSAGE_LIMIT = 8192
 MESSAGE_FDS = 250
 NO_STEP = 0xFFFFFFFF
 SIGKILL = 9
+_TRIES = 5000
+_PAUSE_S = 0.0002
 
 _BY_NUMBER = {phase.number: phase for phase in phases.PHASES}
 
@@ -58,6 +61,10 @@ class Journal:
         """Write a step down. One write(2): a killed runtime leaves a whole line or none."""
         os.write(self.fd, document.dump(step.document()).encode() + b"\n")
 
+    def applied(self) -> None:
+        """Note that the step written down last was applied."""
+        os.write(self.fd, b'{"applied":true}\n')
+
     def close(self) -> None:
         os.close(self.fd)
 
@@ -74,7 +81,14 @@ def read_journal(path: str) -> list[RuntimeStep]:
         if error.errno != ENOENT:
             raise
         return []
-    return [from_document(document.parse(line, path)) for line in lines[:-1]]
+    steps: list[RuntimeStep] = []
+    for line in lines[:-1]:
+        entry = document.parse(line, path)
+        if "applied" in entry:
+            object.__setattr__(steps[-1], "was_applied", True)
+        else:
+            steps.append(from_document(entry))
+    return steps
 
 
 class Execution:
@@ -139,12 +153,19 @@ class Execution:
         steps = self.plan.runtime(phase)
         if self.watch:
             self.watch(phase, steps)
+        self.apply_steps(steps)
+
+    def apply_steps(self, steps: Iterable[RuntimeStep]) -> None:
+        """Apply runtime steps in order; those that can be undone are in the journal before."""
         for step in steps:
+            journal = self.journal if step.undoable else None
+            if journal is not None:
+                journal.record(step)
             if step.undoable:
-                if self.journal is not None:
-                    self.journal.record(step)
                 self.applied.append(step)
             apply(step, self.context)
+            if journal is not None:
+                journal.applied()
 
     # -- the container's side --------------------------------------------------------------------------------------
 
@@ -168,19 +189,19 @@ class Execution:
     def _start(self, init: int, baton: int, preserve_fds: int) -> int:
         """Start ocifw-init, in its cgroup v2 where the kernel can do that; returns its pid."""
         if self._born_in is None:
-            return spawn(init, baton, preserve_fds)
+            return spawn(init, baton, preserve_fds, -1, *self.plan.request.streams)
         index, join = self._born_in
         try:
             cgroup = os.open(os.path.dirname(join.path), os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
             try:
-                return spawn(init, baton, preserve_fds, cgroup)
+                return spawn(init, baton, preserve_fds, cgroup, *self.plan.request.streams)
             finally:
                 os.close(cgroup)
         except OSError:
             # An old kernel, a sandbox without clone3, or a cgroup that cannot be joined: the step tells which.
             self.program.insert(index, join)
             self._code = encode(self.program, self._slots)
-            return spawn(init, baton, preserve_fds)
+            return spawn(init, baton, preserve_fds, -1, *self.plan.request.streams)
 
     def _send(self, kind: int, before: list[int]) -> None:
         """Send a message with the slots that became ready since the last; as many messages as they need."""
@@ -193,32 +214,54 @@ class Execution:
             self._send_rows(FDS, rows[:MESSAGE_FDS], [])
             rows = rows[MESSAGE_FDS:]
         self._send_rows(kind, rows, before)
+        # Given away: who is at the other end of a socket waits for its end.
+        for name in ready:
+            os.close(self.context.fds.pop(name))
 
     def _send_rows(self, kind: int, rows: list[tuple[int, int]], before: list[int]) -> None:
         data = pack(f"<IIiI{len(rows)}I", kind, 0, 0, len(rows), *[slot for slot, _ in rows])
-        send_message(self._baton, data, [*before, *[fd for _, fd in rows]])
+        try:
+            send_message(self._baton, data, [*before, *[fd for _, fd in rows]])
+        except BrokenPipeError:
+            raise self._vanished(self.context.pid or next(iter(self._children))) from None
 
     def _converse(self, created: Callable[[], None] | None) -> None:
         """Answer the container's side until it is alone: created, or executed."""
         context = self.context
         intermediate = next(iter(self._children))
+        # How often the baton will still come: never, and nothing is left to do here but to see the program executed.
+        expected = len([step for step in self.program if isinstance(step, PassBaton)])
         while True:
-            data, fds = receive_message(self._baton, MESSAGE_LIMIT)
+            try:
+                data, fds = receive_message(self._baton, MESSAGE_LIMIT)
+            except ConnectionResetError:
+                # The other side ended before it had read what we sent.
+                data, fds = b"", []
             for fd in fds:
                 os.close(fd)
             if not data:
-                if context.pid and not self._ended(context.pid):
+                if context.pid and not expected and _executed(context.pid):
                     return
                 raise self._vanished(context.pid or intermediate)
             kind, index, number, value = unpack_from("<IIiI", data)
             if kind == CLONED:
                 self._children.add(value)
                 context.pid = value
-                os.waitpid(intermediate, 0)
+                try:
+                    os.waitpid(intermediate, 0)
+                except ChildProcessError:
+                    # Its status went to nobody, or, in a library, to somebody who waits for every child.
+                    pass
                 self._children.discard(intermediate)
             elif kind == PASS:
                 phase = _BY_NUMBER[value]
-                self._apply(phase)
+                expected -= 1
+                try:
+                    self._apply(phase)
+                except Exception as error:
+                    if _ended(context.pid):
+                        raise OcifwError(f"{error}: {self._vanished(context.pid)}") from error
+                    raise
                 if phase == phases.CREATED:
                     if created:
                         created()
@@ -230,35 +273,23 @@ class Execution:
             elif kind == REPORT:
                 if self.watch:
                     self.watch(_BY_NUMBER[value], self.plan.of(_BY_NUMBER[value]))
+            elif kind == OUTPUT:
+                note_output(context, self.program, index, number, value, data[16:])
             elif kind == WARNING:
                 context.warn(str(failure(self.program, index, number, data[16:])))
             else:
                 raise failure(self.program, index, number, data[16:])
 
-    def _ended(self, pid: int) -> bool:
-        """Whether a child that closed the baton has ended: executed programs are still there, or ended later.
-
-        ocifw-init closes the baton without a word only by executing or by dying; a program that was executed has
-        another name, unless it is over already, which its exit status cannot tell from a death of ocifw-init. So:
-        whoever died by SIGKILL or of a broken ocifw-init (SIGSEGV, SIGBUS, SIGSYS) while still being ocifw-init.
-        """
-        try:
-            info = os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
-        except ChildProcessError:
-            return False
-        if info is None or info.si_code == os.CLD_EXITED:
-            return False
-        try:
-            with open(f"/proc/{pid}/comm", "rb", buffering=0) as file:
-                return bool(file.read(32) == b"ocifw-init\n")
-        except OSError:
-            return False
-
     def _vanished(self, pid: int) -> OcifwError:
         """The error about a container process that ended without a word."""
         status = "ended unexpectedly"
+        for _ in range(_TRIES):
+            # It has closed the baton: its status may take a moment yet.
+            if _ended(pid):
+                break
+            time.sleep(_PAUSE_S)
         try:
-            info = os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+            info = os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
             if info is not None and info.si_code != os.CLD_EXITED:
                 status = f"was killed by signal {info.si_status}"
         except ChildProcessError:
@@ -279,6 +310,49 @@ def _take_unified(program: list[ContainerStep]) -> tuple[int, JoinCgroup] | None
             del program[index]
             return index, step
     return None
+
+
+def _ended(pid: int) -> bool:
+    """Whether this child has ended; its status stays to be waited for."""
+    try:
+        return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+    except ChildProcessError:
+        return True
+
+
+def _executed(pid: int) -> bool:
+    """Whether a container process that closed the baton without a word did so by executing its program.
+
+    ocifw-init does that only by executing or by dying. A program that was executed has another name than ocifw-init,
+    even when it has ended since; execve(2) closes the baton a moment before it changes the name, and a process that
+    dies closes it a moment before its status is there.
+    """
+    for _ in range(_TRIES):
+        try:
+            with open(f"/proc/{pid}/comm", "rb", buffering=0) as file:
+                if file.read(32) != b"ocifw-init\n":
+                    return True
+        except OSError:
+            # Its status went to nobody: the caller ignores SIGCHLD.
+            return True
+        if _ended(pid):
+            return False
+        time.sleep(_PAUSE_S)
+    return True
+
+
+def note_output(
+    context: Context,
+    program: Sequence[ContainerStep],
+    index: int,
+    status: int,
+    duration_ms: int,
+    text: bytes,
+) -> None:
+    """Keep what a message OUTPUT tells of a hook that ran in the container."""
+    out, _, err = text.partition(b"\0")
+    step = program[index]
+    context.note_program(step, step.__dict__["path"], status, out, err, duration_ms)
 
 
 def failure(program: Sequence[ContainerStep], index: int, number: int, text: bytes) -> OcifwError:
@@ -326,3 +400,12 @@ def apply_all(steps: Iterable[RuntimeStep], context: Context) -> None:
         except BaseException:
             undo([done for done in applied if done.undoable], context)
             raise
+
+
+def apply_each(steps: Iterable[RuntimeStep], context: Context) -> None:
+    """Apply all steps, whatever happens: a failure is only a warning (runtime.md, Lifecycle: poststop hooks)."""
+    for step in steps:
+        try:
+            apply(step, context)
+        except OcifwError as error:
+            context.warn(str(error))

@@ -14,8 +14,6 @@ if TYPE_CHECKING:
 _TOP = ("root", "mounts", "hostname", "domainname")
 _PROCESS = (
     "terminal",
-    "user",
-    "cwd",
     "rlimits",
     "noNewPrivileges",
     "apparmorProfile",
@@ -50,7 +48,10 @@ CORE = ("ociVersion", "process.args", "process.env", "annotations")
 FIELDS = (
     *_TOP,
     "hooks",
-    *[f"process.{name}" for name in (*_PROCESS, "consoleSize", *_PROCESS_BY_PRESENCE)],
+    *[
+        f"process.{name}"
+        for name in (*_PROCESS, "user", "cwd", "consoleSize", *_PROCESS_BY_PRESENCE)
+    ],
     *[f"linux.{name}" for name in (*_LINUX, "resources", *_LINUX_BY_PRESENCE)],
 )
 
@@ -63,7 +64,9 @@ def set_fields(config: Mapping[str, Any]) -> list[str]:
 
     null, false, "", 0 and empty arrays and objects are not set where they mean the same as nothing: everywhere but in
     process.oomScoreAdj, process.capabilities and linux.intelRdt. Objects that hold only such values, as `hooks` with
-    empty lists, are not set either. process.consoleSize is only set where there is a terminal, as the spec has it.
+    empty lists, are not set either, and so are user 0:0 and the working directory `/`, which the spec requires to be
+    written and which are what a process begins with. process.consoleSize is only set where there is a terminal, as the
+    spec has it.
     """
     found = [name for name in _TOP if config.get(name)]
     hooks = config.get("hooks")
@@ -72,6 +75,11 @@ def set_fields(config: Mapping[str, Any]) -> list[str]:
     process = config.get("process")
     if process:
         found += [path for name, path in _PROCESS_PATHS.items() if process.get(name)]
+        user = process.get("user")
+        if user and (any(user.values()) or user.get("umask") is not None):
+            found.append("process.user")
+        if process.get("cwd", "/") != "/":
+            found.append("process.cwd")
         if process.get("terminal") and process.get("consoleSize"):
             found.append("process.consoleSize")
         for name in _PROCESS_BY_PRESENCE:

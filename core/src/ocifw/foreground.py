@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from .container import Container
     from .context import Globals
     from .notify import Proxy
+    from .plan import Plan
+    from .profile import Effective
     from .supervise import Supervisor
     from .terminal import Console
 
@@ -70,7 +72,7 @@ def run(
             return supervisor.wait(container.pid, console, notify)
         finally:
             if supervisor is not None and not keep:
-                _end(globals_, container)
+                end(globals_, container)
     finally:
         if console is not None:
             console.close()
@@ -116,7 +118,7 @@ def _notify_proxy(creation: Creation) -> Proxy | None:
     return Proxy(creation.request.notify_socket, creation.folder)
 
 
-def _end(globals_: Globals, container: Container) -> None:
+def end(globals_: Globals, container: Container) -> None:
     """Delete a container that ran in the foreground; one that was deleted meanwhile is fine."""
     try:
         delete(globals_, container.id, force=True)
@@ -137,48 +139,127 @@ def execute(
     cgroup: tuple[tuple[str, str], ...] = (),
     ignore_paused: bool = False,
     no_subreaper: bool = False,
+    foreign: bool = False,
 ) -> int:
-    """Run another process in a container. Returns its exit status; 0 at once when detached."""
-    container = containers.load(globals_.root, container_id)
-    _check_executable(container, ignore_paused)
-    active = plugins.load()
-    from . import validate
-    from .plan import make_plan
+    """Run another process in a container. Returns its exit status; 0 at once when detached.
 
-    validate.check(process, "process", "process")
-    terminal = bool(process.get("terminal"))
-    if detach and terminal and not console_socket:
-        raise OcifwError("cannot allocate tty if runc will detach without setting console socket")
-    if console_socket and not (detach and terminal):
-        raise OcifwError("cannot use console socket if runc will not detach or allocate tty")
-    if not detach:
-        _use_caller_size(process)
-    host = Host()
-    request = Request(
-        "exec",
-        container.id,
-        container.bundle,
-        container.state["rootfs"],
-        container.folder,
-        run=True,
-        console=terminal,
+    foreign: the process was made by somebody who does not know what the container's profiles say of every process; it
+    is brought in line with them. Raises PolicyError for what their policy does not allow.
+    """
+    addition = Addition(
+        globals_,
+        container_id,
+        process,
+        console=bool(process.get("terminal")),
+        foreign=foreign,
+        ignore_paused=ignore_paused,
         pidfd=bool(pidfd_socket),
         preserve_fds=preserve_fds,
-        systemd_cgroup=container.state["systemdCgroup"],
-        rootless=is_rootless(globals_, host),
-        no_new_keyring=container.state["noNewKeyring"],
         cgroup=cgroup,
-        container=container,
     )
-    check_preserved(3, preserve_fds)
-    plan = make_plan(active, {**container.config, "process": process}, request, host)
-    context = context_of(container)
-    context.pid = 0
-    supervisor, console = _foreground(detach, no_subreaper, terminal)
+    addition.check_terminal(detach, console_socket)
+    if not detach:
+        _use_caller_size(addition.process)
+    plan = addition.plan()
+    supervisor, console = _foreground(detach, no_subreaper, addition.request.console)
     try:
+        pid = addition.run(plan, console_socket, pidfd_socket, pid_file, console)
+        if supervisor is None:
+            return 0
+        if console is not None:
+            console.receive_master()
+        return supervisor.wait(pid, console)
+    finally:
+        if console is not None:
+            console.close()
+        if supervisor is not None:
+            supervisor.close()
+
+
+class Addition:
+    """One `exec`: what is read and planned first, then what is done.
+
+    foreign: see `execute`. options: further fields of the request.
+    """
+
+    def __init__(
+        self,
+        globals_: Globals,
+        container_id: str,
+        process: dict[str, Any],
+        *,
+        foreign: bool = False,
+        ignore_paused: bool = False,
+        **options: Any,
+    ) -> None:
+        self.container = container = containers.load(globals_.root, container_id)
+        _check_executable(container, ignore_paused)
+        self.plugins = plugins.of(container)
+        plugins.check_unchanged(container, self.plugins)
+        from . import validate
+
+        validate.check(process, "process", "process")
+        self.effective: Effective | None = None
+        if "profile" in container.state:
+            from . import profile
+
+            self.effective = profile.stored(container.state)
+            if self.effective is not None and foreign:
+                process = profile.tightened(self.effective, process)
+        self.process = process
+        self.host = Host()
+        self.request = Request(
+            "exec",
+            container.id,
+            container.bundle,
+            container.state["rootfs"],
+            container.folder,
+            run=True,
+            systemd_cgroup=container.state["systemdCgroup"],
+            rootless=is_rootless(globals_, self.host),
+            no_new_keyring=container.state["noNewKeyring"],
+            container=container,
+            compat="runc" if self.effective is None else self.effective.compat,
+            **options,
+        )
+
+    def check_terminal(self, detached: bool, console_socket: str) -> None:
+        """A terminal needs somebody who holds its other side. runc's texts."""
+        terminal = bool(self.process.get("terminal"))
+        if detached and terminal and not console_socket:
+            raise OcifwError(
+                "cannot allocate tty if runc will detach without setting console socket"
+            )
+        if console_socket and not (detached and terminal):
+            raise OcifwError("cannot use console socket if runc will not detach or allocate tty")
+
+    def plan(self) -> Plan:
+        """What is to be done. Raises PolicyError when a profile's policy does not allow it."""
+        from .plan import make_plan
+
+        check_preserved(3, self.request.preserve_fds)
+        config = {**self.container.config, "process": self.process}
+        plan = make_plan(self.plugins, config, self.request, self.host)
+        if self.effective is not None and self.effective.rules:
+            from .policy import check_exec
+
+            check_exec(self.effective.policy, self.container.config, self.process, plan)
+        return plan
+
+    def run(
+        self,
+        plan: Plan,
+        console_socket: str = "",
+        pidfd_socket: str = "",
+        pid_file: str = "",
+        console: Console | None = None,
+    ) -> int:
+        """Apply the plan; returns the pid of the process, which is a child of this one."""
+        context = context_of(self.container)
+        context.pid = 0
         try:
             try:
-                context.fds["container"] = container.pidfd()
+                context.fds["container"] = self.container.pidfd()
             except ProcessLookupError:
                 raise ContainerError("cannot exec in a stopped container") from None
             if console_socket or pidfd_socket:
@@ -190,23 +271,14 @@ def execute(
                     context.fds["pidfd"] = connect_console_socket(pidfd_socket)
             if console is not None:
                 context.fds["console"] = console.container_end()
-            execution = executor.Execution(plan, context, None, watch(active, context))
+            execution = executor.Execution(plan, context, None, watch(self.plugins, context))
             pid = execution.run()
             if pid_file:
                 _write_pid_file_or_end(pid_file, pid, execution)
         finally:
             context.close()
         context.report()
-        if supervisor is None:
-            return 0
-        if console is not None:
-            console.receive_master()
-        return supervisor.wait(pid, console)
-    finally:
-        if console is not None:
-            console.close()
-        if supervisor is not None:
-            supervisor.close()
+        return pid
 
 
 def _check_executable(container: Container, ignore_paused: bool) -> None:

@@ -34,7 +34,7 @@ def verb_help(verb: str, module: ModuleType) -> str:
     text = f"NAME:\n   ocifw {verb} - {module.SUMMARY}\n\n"
     text += f"USAGE:\n   ocifw {verb}{shown} {module.USAGE}".rstrip() + "\n"
     if module.DESCRIPTION:
-        paragraphs = module.DESCRIPTION.strip().split("\n\n")
+        paragraphs = module.DESCRIPTION.strip("\n").split("\n\n")
         text += "\nDESCRIPTION:\n" + "\n".join(map(_paragraph, paragraphs))
     return text + f"\nOPTIONS:\n{_options([*module.OPTIONS, HELP])}"
 

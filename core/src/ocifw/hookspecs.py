@@ -38,6 +38,13 @@ if TYPE_CHECKING:
     from .phases import Phase
     from .step import ContainerStep, RuntimeStep, Step
 
+API_VERSION = "1.0"
+"""Of the hooks here and the steps in `ocifw.steps`. A plugin may say which it was written for: `api = "1"`.
+
+The first number changes when a plugin that worked may not work any more, the second when something is added. What is to go
+warns first, by pluggy's `warn_on_impl` and `warn_on_impl_args`, for one series of releases.
+"""
+
 hookspec = pluggy.HookspecMarker("ocifw")
 
 Config = dict[str, Any]
@@ -59,6 +66,27 @@ def ocifw_layers(config: Config, request: Request) -> Iterable[Config] | None:
         @hookimpl
         def ocifw_layers(config):
             yield {"process": {"env": ["TZ=UTC"]}}
+    """
+
+
+@hookspec
+def ocifw_edits(
+    config: Config, settings: Settings, request: Request, host: Host
+) -> Iterable[Config] | None:
+    """Layers that a plugin lays over config.json, below profiles: what a container gets beside what its config says.
+
+    `config` is config.json with the layers of plugins. `settings` are those of the profiles that count.
+    **Runs in** the runtime, before the plan, for new containers only.
+    **The container process** does not exist.
+    **May** read files of the host that are root's. **Must not** change anything, read the image, or believe annotations
+    that no setting allows: they may be the image's.
+    Returns mappings, merged in order by the rules of profiles: `mounts` merge by destination, `key+` appends.
+    Spec: config.md. Example::
+
+        @hookimpl
+        def ocifw_edits(settings):
+            for device in settings.get("devices", ()):
+                yield {"process": {"env": [f"DEVICE={device}"]}}
     """
 
 
@@ -372,7 +400,7 @@ def ocifw_poststop(
 ) -> Iterable[RuntimeStep] | None:
     """15. After the container was deleted and before `delete` returns: poststop hooks. Failures are warnings.
 
-    **Runs in** the runtime. Planned at `create` and kept in the state.
+    **Runs in** the runtime. Planned at `create` and kept in the state. Also after a `create` that failed was undone.
     **The container process** is gone.
     **May** look at what is left. **Must not** expect anything of the container to be there.
     Spec: runtime.md, Lifecycle 13. Example::
@@ -437,9 +465,10 @@ def ocifw_kill_all(
 
 @hookspec
 def ocifw_update(
-    container: Container, resources: Config, settings: Settings, host: Host
+    container: Container, resources: Config, intel_rdt: Config, settings: Settings, host: Host
 ) -> Iterable[RuntimeStep] | None:
     """The steps of `update`. `resources` is linux.resources with what is to change; what is absent stays as it is.
+    `intel_rdt` is linux.intelRdt likewise, `{}` when nothing of it is to change.
 
     **Runs in** the runtime. **The container process** is created, running or paused.
     **May** have undos that restore the old values: they run when a later step fails. **Must not** touch devices.
@@ -509,6 +538,19 @@ def ocifw_checkpoint(
     """
 
 
+@hookspec(firstresult=True)
+def ocifw_checkpoint_report(container: Container, settings: Settings) -> Mapping[str, Any] | None:
+    """What `checkpoint --check` answers: `{"possible": BOOL, "checks": [{"name": ..., "ok": ..., "detail": ...}, ...]}`.
+
+    **Runs in** the runtime. **The container process** runs or is paused, and is not disturbed.
+    **May** ask the program that would dump. **Must not** write anything. Spec: none. Example::
+
+        @hookimpl
+        def ocifw_checkpoint_report(container):
+            return {"possible": False, "checks": []}
+    """
+
+
 @hookspec
 def ocifw_restore(
     config: Config, options: Mapping[str, Any], settings: Settings, request: Request, host: Host
@@ -559,8 +601,10 @@ def ocifw_hints(error: BaseException) -> Iterable[str] | None:
 
 @hookspec
 def ocifw_commands() -> Mapping[str, str] | None:
-    """Verbs that the plugin adds to the command line: name to `module:function`, called with the arguments.
+    """Verbs that the plugin adds to the command line: name to `module:function`.
 
+    The function is called with `ocifw.context.Globals` and the list of the arguments after the verb; it returns the exit
+    status, None for 0, and raises OcifwError.
     **Runs in** the runtime, when the verb is none of ocifw's own.
     **The container process** plays no part.
     **May** name modules that import whatever they like. **Must not** import them itself. Spec: none. Example::
@@ -572,7 +616,9 @@ def ocifw_commands() -> Mapping[str, str] | None:
 
 
 @hookspec
-def ocifw_run_phase(phase: Phase, side: str, steps: Sequence[Step], context: Any) -> None:
+def ocifw_run_phase(
+    phase: Phase, side: str, steps: Sequence[Step], context: Any, settings: Settings
+) -> None:
     """A phase begins: for tracing, auditing and timing. With no implementation it costs nothing.
 
     **Runs in** the runtime, also for phases of the container's side (the baton tells).

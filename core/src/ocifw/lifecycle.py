@@ -1,5 +1,7 @@
 """The spec's operations on a container that was created: start, kill, delete.
 
+What applies and undoes steps is only imported where there are some: most containers have none after they were created.
+
 Each that changes a container holds its lock; `kill` does not, so that it reaches one whose `start` hangs.
 """
 
@@ -9,11 +11,9 @@ import os
 from errno import ECONNREFUSED, ENOENT
 
 from . import container as containers
-from . import execute, plugins
 from .container import Container, Lock
 from .context import Context, Host
 from .errors import ContainerError, NotFound, OcifwError
-from .linux.unix import connect, receive_message
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -22,10 +22,12 @@ if TYPE_CHECKING:
 
     from .context import Globals
     from .notify import Proxy
-    from .step import ContainerStep, RuntimeStep
+    from .phases import Phase
+    from .step import ContainerStep, RuntimeStep, Step
 
 SIGKILL = 9
 _KILL_PATIENCE_S = 10.0
+_MESSAGE_LIMIT = 8192  # native/README.md
 
 # ---- start -------------------------------------------------------------------------------------------------------
 
@@ -35,8 +37,8 @@ def start(globals_: Globals, container_id: str) -> None:
 
     Raises ContainerError in every other status, with runc's texts; StepFailed when the program cannot be executed.
     """
-    container = containers.load(globals_.root, container_id)
-    with Lock(container.folder):
+    with Lock(containers.folder_of(globals_.root, container_id)):
+        container = containers.load(globals_.root, container_id)
         status = container.status
         if status == "stopped":
             raise ContainerError("cannot start a container that has stopped")
@@ -44,6 +46,8 @@ def start(globals_: Globals, container_id: str) -> None:
             raise ContainerError("cannot start a container that is being created")
         if status != "created":
             raise ContainerError("cannot start an already running container")
+        if not container.config.get("process"):
+            raise ContainerError("cannot start a container whose config.json has no process")
         notify = _notify(container)
         _release(container)
     poststart(globals_, container)
@@ -79,6 +83,8 @@ def wait_for_ready(container: Container, notify: Proxy) -> None:
 
 def _release(container: Container) -> None:
     """Connect to the waiting process, which then goes on; returns when the program was executed."""
+    from .linux.unix import connect, receive_message
+
     directory = os.open(container.folder, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         channel = connect(f"/proc/self/fd/{directory}/{containers.START}")
@@ -89,21 +95,31 @@ def _release(container: Container) -> None:
     finally:
         os.close(directory)
     try:
-        data = receive_message(channel, execute.MESSAGE_LIMIT)[0]
+        data = receive_message(channel, _MESSAGE_LIMIT)[0]
         if not data:
             raise ContainerError("container process is already dead")
         containers.unlink(f"{container.folder}/{containers.START}")
-        while data := receive_message(channel, execute.MESSAGE_LIMIT)[0]:
+        while data := receive_message(channel, _MESSAGE_LIMIT)[0]:
+            from . import execute, phases
+
             kind = int.from_bytes(data[:4], "little")
             index = int.from_bytes(data[4:8], "little")
             number = int.from_bytes(data[8:12], "little", signed=True)
-            if kind in (execute.ERROR, execute.WARNING):
+            if kind == execute.OUTPUT:
+                value = int.from_bytes(data[12:16], "little")
+                program, context = _recall_program(container), context_of(container)
+                execute.note_output(context, program, index, number, value, data[16:])
+                container.save()
+            elif kind in (execute.ERROR, execute.WARNING):
                 error_ = execute.failure(_recall_program(container), index, number, data[16:])
                 if kind == execute.ERROR:
                     raise error_
                 from . import log
 
                 log.warning(str(error_))
+            elif kind == execute.REPORT:
+                phase = phases.PHASES[int.from_bytes(data[12:16], "little") - 1]
+                _tell(container, phase, _recall_phase(container, phase.name))
     finally:
         os.close(channel)
 
@@ -113,13 +129,32 @@ def poststart(globals_: Globals, container: Container) -> None:
     documents = container.state["poststart"]
     if not documents:
         return
+    from . import execute, phases
+
     context = context_of(container)
     try:
-        execute.apply_all(_steps(documents), context)
+        steps = list(_steps(documents))
+        _tell(container, phases.POSTSTART, steps)
+        execute.apply_all(steps, context)
     except BaseException:
         delete(globals_, container.id, force=True)
         raise
+    _keep_hooks(globals_, container)
     context.report()
+
+
+def _keep_hooks(globals_: Globals, container: Container) -> None:
+    """Write down how hooks went, unless the container was deleted meanwhile."""
+    records = container.notes.get("hooks")
+    if not records:
+        return
+    try:
+        with Lock(container.folder):
+            current = containers.load(globals_.root, container.id)
+            current.notes["hooks"] = records
+            current.save()
+    except NotFound:
+        pass
 
 
 def _recall_program(container: Container) -> list[ContainerStep]:
@@ -139,6 +174,17 @@ def _recall_program(container: Container) -> list[ContainerStep]:
         step.stamp(plugin, phase)
         program += [step] * (index + 1 - len(program))
     return program
+
+
+def _recall_phase(container: Container, phase: str) -> list[Step]:
+    """The steps of one phase after start."""
+    program = _recall_program(container)
+    names = {index: name for index, name, *_ in container.state["started"]}
+    return [
+        step
+        for index, step in enumerate(program)
+        if step.phase == phase and names.get(index, "Report") != "Report"
+    ]
 
 
 # ---- kill, delete ------------------------------------------------------------------------------------------------
@@ -183,27 +229,32 @@ def shares_pid_namespace(config: Mapping[str, Any]) -> bool:
 def delete(globals_: Globals, container_id: str, force: bool = False) -> None:
     """Undo what `create` did, remove the state, and run poststop hooks.
 
-    A created container's process is killed first; a running one's only with `force`. Raises ContainerError otherwise,
-    NotFound for an unknown id without `force`.
+    A created container's process is killed first (runc's way; the specification's is an error); a running one's only with
+    `force`. Raises ContainerError otherwise, NotFound for an unknown id without `force`.
     """
     try:
-        container = containers.load(globals_.root, container_id)
-        with Lock(container.folder):
-            # While this waited for the lock, `create` may have finished, or `start` begun.
+        with Lock(containers.folder_of(globals_.root, container_id)):
             container = containers.load(globals_.root, container_id)
             status = container.status
-            if status not in ("stopped", "created") and not (
-                force and status in ("running", "paused", "creating")
-            ):
+            if not force and status not in _deletable(container):
                 raise ContainerError(
                     f"cannot delete container {container_id} that is not stopped: {status}"
                 )
+            if container.pid:
+                from . import plugins
+
+                plugins.check_unchanged(container, plugins.of(container), refuse=not force)
             if status not in ("stopped", "creating"):
                 _kill_and_wait(container)
             _destroy(container)
     except NotFound:
         if not force:
             raise
+
+
+def _deletable(container: Container) -> tuple[str, ...]:
+    profile = container.state.get("profile") or {}
+    return ("stopped", "created") if profile.get("compat", "runc") == "runc" else ("stopped",)
 
 
 def _kill_and_wait(container: Container) -> None:
@@ -232,6 +283,8 @@ def _kill_and_wait(container: Container) -> None:
 
 def _destroy(container: Container) -> None:
     """Take back what `create` did, in reverse order. What cannot be taken back stays in the state, for another try."""
+    from . import execute, phases
+
     context = context_of(container)
     context.pid = 0
     if container.pid and shares_pid_namespace(container.config):
@@ -239,13 +292,10 @@ def _destroy(container: Container) -> None:
     left = execute.undo(execute.read_journal(f"{container.folder}/{containers.JOURNAL}"), context)
     if left:
         raise OcifwError("; ".join(left))
+    poststop = list(_steps(container.state["poststop"]))
     containers.remove_folder(container.folder)
-    for step in _steps(container.state["poststop"]):
-        try:
-            execute.apply(step, context)
-        except OcifwError as error:
-            # The spec: log a warning, and go on as if the hook had succeeded.
-            context.warn(str(error))
+    _tell(container, phases.POSTSTOP, poststop)
+    execute.apply_each(poststop, context)
     context.report()
 
 
@@ -254,7 +304,9 @@ def _destroy(container: Container) -> None:
 
 def operate(container: Container, hook: str, arguments: dict[str, Any]) -> bool:
     """Apply the steps that the plugins answer to an operation's hook. Returns whether there were any."""
-    active = plugins.load()
+    from . import execute, plugins
+
+    active = plugins.of(container)
     context = context_of(container)
     answers = active.ask(hook, {"container": container, "host": Host(), **arguments})
     steps = [step for answer in answers for step in answer]
@@ -270,6 +322,17 @@ def _steps(documents: Sequence[dict[str, Any]]) -> Iterator[RuntimeStep]:
     from .step import from_document
 
     return (from_document(one) for one in documents)
+
+
+def _tell(container: Container, phase: Phase, steps: Sequence[Step]) -> None:
+    """Tell the plugins that watch phases, if there were any when the container was created."""
+    if steps and container.state.get("watched"):
+        from . import plugins
+        from .creation import watch
+
+        tell = watch(plugins.of(container), context_of(container))
+        if tell is not None:
+            tell(phase, steps)
 
 
 def context_of(container: Container) -> Context:

@@ -6,19 +6,42 @@ With --log FILE it is appended there, and an error is on standard error, too: en
 With `--log-format json` the file is read by programs. podman takes the *whole* file for one object, and falls back to a
 text of its own when there is anything beside the error; the file outlives the command, so even a warning of a
 successful one would spoil the next error. Therefore warnings are written there with --debug only.
+
+In a library nothing is written: what there is to say goes to whoever `listen`s in the thread that works.
 """
 
 from __future__ import annotations
 
 import os
+from _thread import _local
 
 from .errors import OcifwError, errno_text
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    Listener = Callable[[str, str], object]
 
 FORMATS = ("text", "json")
 
 _fd = 2
 _json = False
 _debug = False
+
+
+class _OfThread(_local):
+    listener: Listener | None = None
+
+
+_here = _OfThread()
+
+
+def listen(listener: Listener | None) -> Listener | None:
+    """Call this with the level and the message of whatever this thread logs; None writes again. Returns the one before."""
+    before = _here.listener
+    _here.listener = listener
+    return before
 
 
 def configure(path: str = "", log_format: str = "text", debug: bool = False) -> None:
@@ -49,13 +72,13 @@ def debugging() -> bool:
 def error(message: str) -> None:
     """Log why the command failed; once for each command."""
     _write("error", message)
-    if _fd != 2:
+    if _fd != 2 and _here.listener is None:
         _to("ocifw: " * _is_terminal() + message + "\n", 2)
 
 
 def warning(message: str) -> None:
     """Log what the command survived. In the JSON format with --debug only: see above."""
-    if _debug or not _json:
+    if _debug or not _json or _here.listener is not None:
         _write("warning", message)
 
 
@@ -71,6 +94,9 @@ def debug(message: str) -> None:
 
 
 def _write(level: str, message: str) -> None:
+    if _here.listener is not None:
+        _here.listener(level, message)
+        return
     if _json:
         from .document import dump
 

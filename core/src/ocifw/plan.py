@@ -15,6 +15,7 @@ from .steps import (
     Clone,
     CloseFds,
     Execute,
+    FindHome,
     LookupExecutable,
     PassBaton,
     Report,
@@ -76,9 +77,11 @@ class Plan:
             if phase.number in _IN_PROGRAM:
                 continue
             if phase.side == phases.CONTAINER:
-                if watched and steps and cloned:
-                    program.append(_core(Report(phase.number), phase))
-                program += [step for step in steps if isinstance(step, ContainerStep)]
+                own = [step for step in steps if isinstance(step, ContainerStep)]
+                if watched and own and cloned:
+                    # Nobody listens between `create` and `start`.
+                    own.insert(isinstance(own[0], AwaitStart), _core(Report(phase.number), phase))
+                program += own
                 cloned = cloned or phase == phases.CLONE
             elif cloned and (steps or phase == phases.CREATED):
                 program.append(_core(PassBaton(phase.number), phase))
@@ -93,7 +96,14 @@ def make_plan(plugins: PluginSet, config: dict[str, Any], request: Request, host
     """
     from .fields import set_fields
 
-    asked = plugins.asked(set_fields(config))
+    if not config.get("process"):
+        # config.md: only `start` needs one. Plugins need not know.
+        config = {**config, "process": {}}
+    fields = set_fields(config)
+    if request.container is not None:
+        # What the container's own process was given, a process that is added must not do without: its label.
+        fields += set_fields({"process": request.container.config.get("process")})
+    asked = plugins.asked(fields)
     arguments = {"config": config, "request": request, "host": host}
     validate(plugins, arguments, asked)
     answers: list[tuple[Phase, list[Step]]] = []
@@ -166,13 +176,19 @@ def _with_core(
         return steps or [Clone()]
     if phase == phases.FINALIZE and request.pidfd:
         return [*steps, SendPidfd("pidfd", "setns" if request.is_exec else "standard")]
-    if phase == phases.CREDENTIALS:
+    if phase == phases.CREDENTIALS and process:
         name = process["args"][0]
+        if not any(entry.startswith("HOME=") for entry in process.get("env") or ()):
+            # Before the process becomes its user, who may not be allowed to read the file.
+            uid = (process.get("user") or {}).get("uid", 0)
+            steps = [FindHome(uid, at="process.env"), *steps]
         return [*steps, LookupExecutable(name, _search_path(process), at="process.args[0]")]
     if phase == phases.START_CONTAINER and not request.run:
         return [AwaitStart("start"), *steps]
     if phase == phases.SEAL:
         first = 3 + request.preserve_fds + request.listen_fds
+        if not process:
+            return [CloseFds(first), *steps]
         program = Execute(tuple(process["args"]), environment(process, request), at="process.args")
         return [CloseFds(first), *steps, program]
     return steps
@@ -212,10 +228,15 @@ def _check_claims(answers: Iterable[tuple[Phase, Iterable[Step]]]) -> None:
         for step in steps:
             for claim in step.claims():
                 other = claimed.setdefault(claim, step)
-                if other.plugin != step.plugin:
+                if other.plugin != step.plugin and not _are_listed(other, step):
                     raise PlanError(
                         f"{' '.join(claim)} is set by two plugins: {_by(other)} and {_by(step)}"
                     )
+
+
+def _are_listed(one: Step, other: Step) -> bool:
+    """Whether both come from the list `mounts` of the config: what it puts over each other, it wants so."""
+    return one.at.startswith("mounts[") and other.at.startswith("mounts[")
 
 
 def _by(step: Step) -> str:

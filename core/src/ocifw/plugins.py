@@ -10,11 +10,11 @@ folder, the bundle, PYTHONPATH or the user's site folder, which the entry progra
 
 from __future__ import annotations
 
-import os
 import sys
 
 from .errors import OcifwError, PlanError, PluginError
 from .record import Record
+from .selection import DEFAULT, choose, chosen, held, hold, library, stamp
 from .step import Step
 
 TYPE_CHECKING = False
@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
     from types import GeneratorType, ModuleType
     from typing import Any
+
+    from .container import Container
+    from .guard import Guard
 
     Table = dict[str, Any]
 else:
@@ -32,14 +35,21 @@ GROUP = "ocifw"
 FIRST_PARTY = (
     "cgroups",
     "namespaces",
+    "network",
     "mounts",
+    "lsm",
     "process",
+    "rdt",
     "capabilities",
     "seccomp",
     "hooks",
     "criu",
+    "conformance",
 )
-"""The plugins of ocifw, in the order in which their steps of one phase stand in the plan."""
+"""The plugins of ocifw, in the order in which their steps of one phase stand in the plan.
+
+The labels of lsm come after the last mount, and before process sets no_new_privs, under which a profile may not be put on.
+"""
 
 CORE = "core"
 CORE_OWNS = ("ociVersion", "process", "process.args", "process.env", "annotations", "linux")
@@ -49,7 +59,8 @@ class Plugin(Record):
     """One plugin of the set, as it was linked.
 
     module: the name of the module that the entry point names. owns: fields of config.json. always: ask it even when
-    none of its fields is set. file, size, mtime_ns: of the module's source, to notice a change.
+    none of its fields is set. file, size, mtime_ns: of the module's source, to notice a change. sha256: of all files of
+    its distribution. first_party: it is one of ocifw's own. failure: "fail" or "warn", as the set says.
     """
 
     name: str
@@ -61,6 +72,9 @@ class Plugin(Record):
     file: str
     size: int
     mtime_ns: int
+    sha256: str = ""
+    first_party: bool = True
+    failure: str = "fail"
 
 
 class Implementation(Record):
@@ -70,6 +84,16 @@ class Implementation(Record):
     function: str
     arguments: tuple[str, ...]
     wrapper: bool
+
+
+class Terms(Record):
+    """What a plugin set says beside its plugins: see `ocifw.sets.ActiveSet`."""
+
+    name: str = DEFAULT
+    profile: str = ""
+    policy: Sequence[str] = ()
+    on_change: str = "warn"
+    time_limit_s: float = 2.0
 
 
 class PluginSet:
@@ -82,15 +106,41 @@ class PluginSet:
         first_result: frozenset[str],
         settings: dict[str, dict[str, Any]] | None = None,
         modules: dict[str, ModuleType | object] | None = None,
+        terms: Terms = Terms(),  # noqa: B008 -- immutable
     ) -> None:
         """hooks: for each hook, its implementations in the order of calling: wrappers, outermost first, then the others."""
         self.plugins = tuple(plugins)
         self.hooks = hooks
         self.first_result = first_result
         self.settings = settings or {}
+        self.terms = terms
+        self._guarded = frozenset([plugin.name for plugin in plugins if not plugin.first_party])
+        self._guard: Guard | None = None
         self._names = {plugin.name: plugin.module for plugin in plugins}
         self._modules: dict[str, Any] = dict(modules or {})
         self._owners: dict[str, str] | None = None
+        self.disabled: dict[str, tuple[str, str]] = {}
+
+    def limited(self, settings: dict[str, dict[str, Any]], disabled: dict[str, str]) -> PluginSet:
+        """The set as a profile wants it. disabled: plugins that are not asked, and what switched each off."""
+        limited = PluginSet(
+            [plugin for plugin in self.plugins if plugin.name not in disabled],
+            {
+                hook: tuple([one for one in implementations if one.plugin not in disabled])
+                for hook, implementations in self.hooks.items()
+            },
+            self.first_result,
+            settings,
+            self._modules,
+            self.terms,
+        )
+        limited.disabled = {
+            field: (plugin.name, disabled[plugin.name])
+            for plugin in self.plugins
+            if plugin.name in disabled
+            for field in plugin.owns
+        }
+        return limited
 
     # -- owners ----------------------------------------------------------------------------------------------------
 
@@ -124,7 +174,7 @@ class PluginSet:
             elif owner != CORE:
                 names.add(owner)
         if orphans:
-            raise PlanError("; ".join([_orphan(field) for field in orphans]))
+            raise PlanError("; ".join([_orphan(field, self.disabled) for field in orphans]))
         return frozenset(names)
 
     # -- calling ---------------------------------------------------------------------------------------------------
@@ -158,7 +208,17 @@ class PluginSet:
             arguments,
             self.settings,
             hook in self.first_result,
+            self.guard if self._guarded else None,
         )
+
+    @property
+    def guard(self) -> Guard:
+        """What stands between ocifw and plugins that are not its own."""
+        if self._guard is None:
+            from .guard import Guard
+
+            self._guard = Guard(self.plugins, self.terms.time_limit_s)
+        return self._guard
 
     def has(self, hook: str) -> bool:
         """Whether any plugin implements a hook."""
@@ -177,22 +237,35 @@ def call(
     arguments: dict[str, Any],
     settings: dict[str, dict[str, Any]],
     first_result: bool,
+    guard: Guard | None = None,
 ) -> Any:
-    """pluggy's multicall, over implementations in the order of calling (wrappers first)."""
+    """pluggy's multicall, over implementations in the order of calling (wrappers first).
+
+    guard: calls the plugins it knows, and takes failures of those that may fail.
+    """
     results: list[Any] = []
     failure: BaseException | None = None
     wrappers: list[tuple[Implementation, Any]] = []
     for implementation, function in implementations:
         try:
-            answer = function(*_values(implementation, arguments, settings))
-            if implementation.wrapper:
-                next(answer)
-                wrappers.append((implementation, answer))
-                continue
-            if type(answer) is GeneratorType:
-                answer = list(answer)
+            if guard is not None and implementation.plugin in guard.plugins:
+                answer = guard.call(hook, implementation, function, arguments, settings)
+                if implementation.wrapper:
+                    wrappers.append((implementation, answer))
+                    continue
+            else:
+                answer = function(*_values(implementation, arguments, settings))
+                if implementation.wrapper:
+                    next(answer)
+                    wrappers.append((implementation, answer))
+                    continue
+                if type(answer) is GeneratorType:
+                    answer = list(answer)
         except BaseException as error:
             failure = _attributed(implementation, hook, error)
+            if guard is not None and guard.tolerates(implementation, failure):
+                failure = None
+                continue
             break
         if answer is not None:
             _stamp(answer, implementation.plugin)
@@ -215,10 +288,19 @@ def call(
                 if answer is not None:
                     _stamp(answer, implementation.plugin)
         except BaseException as error:
-            failure = _attributed(implementation, hook, error)
+            own = _attributed(implementation, hook, error)
+            if own is failure or guard is None or not guard.tolerates(implementation, own):
+                failure = own
         else:
-            generator.close()
-            failure = PluginError(implementation.plugin, hook, "the wrapper has a second yield")
+            own = PluginError(implementation.plugin, hook, "the wrapper has a second yield")
+            own.__cause__ = failure
+            try:
+                generator.close()
+            except RuntimeError:
+                # It has a third one, too.
+                pass
+            if guard is None or not guard.tolerates(implementation, own):
+                failure = own
     if failure is not None:
         raise failure
     return result
@@ -251,8 +333,11 @@ def _stamp(answer: Any, plugin: str) -> None:
                 step.stamp(plugin, "")
 
 
-def _orphan(field: str) -> str:
+def _orphan(field: str, disabled: dict[str, tuple[str, str]]) -> str:
     """The error about a field without an owner. Only first-party owners are known without being installed."""
+    if field in disabled:
+        plugin, origin = disabled[field]
+        return f"{field}: no active plugin handles it: plugin {plugin} is switched off by {origin}"
     owner = _USUAL_OWNERS.get(field)
     if owner:
         return f"{field}: no active plugin handles it: install the plugin ocifw-{owner}"
@@ -301,49 +386,102 @@ _USUAL_OWNERS = {
 # ---- the linked table ----------------------------------------------------------------------------------------------
 
 
+_last: tuple[Any, Table] | None = None
+"""The key and table that this process loaded last: a command asks several times. What it has imported stays as it is anyway."""
+
+
 def load(settings: dict[str, dict[str, Any]] | None = None) -> PluginSet:
     """The active plugin set: from the linked table, which is made anew when it is missing or stale."""
+    global _last  # noqa: PLW0603 -- see there
+    ours = held()
+    if ours is not None:
+        return ours
     from . import linked
 
     key = linked.key()
+    if _last is not None and _last[0] == key:
+        return from_table(_last[1], settings)
     table = linked.read(key)
     if table is None or not _fresh(table):
         from . import linking
 
-        table = linking.link(linking.discover())
+        table = linking.link_set(chosen())
         linked.write(key, table)
+    _last = (key, table)
+    for warning in table["warnings"]:
+        from . import log
+
+        log.warning(warning)
     return from_table(table, settings)
+
+
+def of(container: Container) -> PluginSet:
+    """The plugin set that a container was created with, unless the command line says another, with its settings."""
+    name = container.state.get("set") or ""
+    ours = held()
+    if name and not chosen().name and (ours is None or ours.terms.name != name):
+        before = choose(name=name)
+        hold(None)
+        try:
+            active = load()
+        except OcifwError as error:
+            if name == DEFAULT:
+                raise
+            raise OcifwError(
+                f"{error} (container {container.id} was created with plugin set {name}:"
+                f" `ocifw --set {DEFAULT}` works on it with another)"
+            ) from error
+        finally:
+            choose(name=before.name)
+            hold(ours)
+    else:
+        active = load()
+    profile = container.state.get("profile")
+    return active if profile is None else active.limited(profile["settings"], profile["disabled"])
+
+
+def made_by(active: PluginSet) -> list[list[str]]:
+    """What a container's state remembers of the plugins that made it: name, version and hash of each."""
+    return [[plugin.name, plugin.version, plugin.sha256] for plugin in active.plugins]
+
+
+def check_unchanged(container: Container, active: PluginSet, refuse: bool = True) -> None:
+    """Say what is different about the plugins since they made a container: as a warning, or as the set wants.
+
+    refuse: whether this operation may be refused. Raises ChangedPlugins then.
+    """
+    remembered = container.state.get("plugins") or []
+    if remembered and remembered != made_by(active):
+        from .changed import report
+
+        report(remembered, made_by(active), active.terms, refuse)
 
 
 def from_table(table: Table, settings: dict[str, dict[str, Any]] | None = None) -> PluginSet:
     """The plugin set of a linked table."""
     return PluginSet(
-        [Plugin(*row) for row in table["plugins"]],
+        [Plugin.of(row) for row in table["plugins"]],
         {
-            hook: tuple([Implementation(*row) for row in rows])
+            hook: tuple([Implementation.of(row) for row in rows])
             for hook, rows in table["hooks"].items()
         },
         frozenset(table["first_result"]),
         settings,
+        terms=Terms(*table["terms"]),
     )
 
 
 def _fresh(table: Table) -> bool:
-    """Whether the plugins' files are those that were linked."""
-    for row in table["plugins"]:
-        _, _, _, _, _, _, file, size, mtime_ns = row
-        try:
-            now = os.stat(file)
-        except OSError:
+    """Whether the plugins' files and the set's are those that were linked, and still only their owners' to write."""
+    for path, expected in table["files"]:
+        if stamp(path) != expected:
             return False
-        if now.st_size != size or now.st_mtime_ns != mtime_ns:
+    for path, expected in table["folders"]:
+        found = stamp(path)
+        # The size and time of the folders above change with everything that is installed.
+        if found is None or found[2:] != expected:
             return False
     return True
-
-
-def library() -> str:
-    """The folder that ocifw is installed in, and all plugins with it."""
-    return os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
 
 def search_here() -> None:

@@ -16,8 +16,8 @@ from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from typing import Any, ClassVar, Literal, dataclass_transform
+    from collections.abc import Iterable, Iterator
+    from typing import Any, ClassVar, Literal, Self, dataclass_transform
 
     def keyword(*, default: Any, kw_only: Literal[True] = True) -> Any:
         """For type checkers: a field that is given by keyword only."""
@@ -37,41 +37,51 @@ class Record:
     """
 
     _fields: ClassVar[tuple[str, ...]] = ()
-    _names: ClassVar[frozenset[str]] = frozenset()
     _defaults: ClassVar[dict[str, Any]] = {}
 
     def __init_subclass__(cls) -> None:
         # type.__annotations__ is the class's own (never a base's) from Python 3.10 on.
-        own = tuple(
+        own = [
             name
             for name, kind in cls.__annotations__.items()
             if name[0] != "_" and not str(kind).startswith("ClassVar")
-        )
-        inherited = tuple(name for name in cls._fields if name not in own)
-        cls._fields = inherited + own
-        cls._names = frozenset(cls._fields)
-        defaults = {name: cls.__dict__[name] for name in own if name in cls.__dict__}
-        cls._defaults = {**cls._defaults, **defaults}
+        ]
+        if own:
+            inherited = [name for name in cls._fields if name not in own]
+            cls._fields = (*inherited, *own)
+            members = cls.__dict__
+            defaults = {name: members[name] for name in own if name in members}
+            if defaults:
+                cls._defaults = {**cls._defaults, **defaults}
 
     if not TYPE_CHECKING:
 
         def __init__(self, *args, **kwargs):
-            values = self.__dict__
+            self._fill(args, kwargs)
+
+    def _fill(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """Set the fields. A plan is some hundred records: no more is looked at than what can be wrong."""
+        values, fields = self.__dict__, self._fields
+        if len(args) < len(fields):
             values.update(self._defaults)
-            if args:
-                fields = self._fields
-                if len(args) > len(fields):
-                    raise TypeError(
-                        f"{type(self).__name__} takes {len(fields)} fields, {len(args)} given"
-                    )
-                if kwargs:
-                    for name in fields[: len(args)]:
-                        if name in kwargs:
-                            raise TypeError(f"{type(self).__name__} got {name} twice")
-                values.update(zip(fields, args))
+        elif len(args) > len(fields):
+            raise TypeError(f"{type(self).__name__} takes {len(fields)} fields, {len(args)} given")
+        values.update(zip(fields, args))
+        if kwargs:
+            for name in fields[: len(args)]:
+                if name in kwargs:
+                    raise TypeError(f"{type(self).__name__} got {name} twice")
             values.update(kwargs)
-            if values.keys() != self._names:
-                raise self._wrong_fields()
+        # Only keywords can be unknown.
+        if len(values) != len(fields) or (kwargs and not values.keys() <= set(fields)):
+            raise self._wrong_fields()
+
+    @classmethod
+    def of(cls, values: Iterable[Any]) -> Self:
+        """The record with these values of all fields, in declared order: what `values()` gave."""
+        self = cls.__new__(cls)
+        self.__dict__.update(zip(cls._fields, values))
+        return self
 
     def _wrong_fields(self) -> TypeError:
         given = set(self.__dict__)

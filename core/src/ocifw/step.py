@@ -36,15 +36,16 @@ class Step(Record):
         at = ""
 
         def __init__(self, *args, at="", **kwargs):
-            super().__init__(*args, **kwargs)
+            self._fill(args, kwargs)
             if at:
-                object.__setattr__(self, "at", at)
+                self.__dict__["at"] = at
 
     def stamp(self, plugin: str, phase: str) -> None:
         """Note which plugin answered with this step, in which phase. The first stamp stays."""
+        values = self.__dict__
         if not self.plugin:
-            object.__setattr__(self, "plugin", plugin)
-        object.__setattr__(self, "phase", phase)
+            values["plugin"] = plugin
+        values["phase"] = phase
 
     def values(self) -> tuple[Any, ...]:
         return tuple([self.__dict__[name] for name in self._fields])
@@ -56,12 +57,29 @@ class Step(Record):
     def describe(self) -> str:
         """What the step does, for `ocifw plan` and for errors: `mount tmpfs on /dev`."""
         if self._text:
-            return self._text.format_map(self.__dict__)
+            return self._text.format_map({name: _Shown(value) for name, value in self.items()})
         return " ".join([type(self).__name__, *(f"{k}={v!r}" for k, v in self.items())])
 
     def failure(self, number: int, call: str, detail: str) -> str:
         """A text of its own for a failure of this step, or "" for the usual one. See `errors.StepFailed`."""
         return ""
+
+
+class _Shown:
+    """A field's value in `_text`, which also knows the formats of `ocifw.names`: `{kinds:namespaces}`."""
+
+    def __init__(self, value: Any) -> None:
+        self._value = value
+
+    def __getitem__(self, key: Any) -> _Shown:
+        return _Shown(self._value[key])
+
+    def __format__(self, spec: str) -> str:
+        if spec.isalpha() and len(spec) > 1:
+            from . import names
+
+            return str(getattr(names, spec)(self._value))
+        return format(self._value, spec)
 
 
 class ContainerStep(Step):
@@ -80,6 +98,12 @@ class RuntimeStep(Step):
 
     undoable: ClassVar[bool] = False
     """Whether `apply` leaves something behind that `undo` takes back."""
+
+    was_applied: ClassVar[bool] = False
+    """Of a step that was read from the journal of a killed `create`: whether `apply` had succeeded."""
+
+    at_restore: ClassVar[bool] = False
+    """Whether a step of the phases `attach` and `create_runtime` is applied to restored processes, too."""
 
     provides: ClassVar[tuple[str, ...]] = ()
     """Names of the file descriptors (slots) that `apply` puts into `context.fds` for container steps."""

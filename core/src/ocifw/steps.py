@@ -82,7 +82,7 @@ class Unshare(ContainerStep):
     """unshare(2) of the CLONE_NEW* flags in `kinds`."""
 
     _code = 5
-    _text = "unshare namespaces {kinds:#x}"
+    _text = "unshare namespaces: {kinds:namespaces}"
     kinds: Number
 
 
@@ -102,7 +102,7 @@ class Clone(ContainerStep):
     """
 
     _code = 7
-    _text = "clone the container process, new namespaces {kinds:#x}"
+    _text = "clone the container process, new namespaces: {kinds:namespaces}"
     kinds: Number = 0
 
 
@@ -146,7 +146,7 @@ class SetHostPropagation(ContainerStep):
     """Set the propagation (MS_SLAVE, MS_PRIVATE, MS_SHARED with or without MS_REC) of `/` in the new mount namespace."""
 
     _code = 20
-    _text = "set propagation {flags:#x} of the host's mounts in the new mount namespace"
+    _text = "make the host's mounts {flags:propagation} in the new mount namespace"
     flags: Number
 
 
@@ -249,7 +249,7 @@ class SetAttributes(ContainerStep):
     """mount_setattr(2) of the mount on `path`: MOUNT_ATTR_* to set and to clear, of it alone or recursively."""
 
     _code = 27
-    _text = "set mount attributes {set:#x} of {path}"
+    _text = "make {path} {set:attributes}"
     path: InRoot
     set: Number
     clear: Number = 0
@@ -260,7 +260,7 @@ class SetPropagation(ContainerStep):
     """Set the propagation (MS_SHARED, MS_SLAVE, MS_PRIVATE, MS_UNBINDABLE with or without MS_REC) of the mount on `path`."""
 
     _code = 28
-    _text = "set propagation {flags:#x} of {path}"
+    _text = "make {path} {flags:propagation}"
     path: InRoot
     flags: Number
 
@@ -295,6 +295,16 @@ class Symlink(ContainerStep):
     target: Text
     path: InRoot
     replace: Flag = False
+
+
+class SetXattr(ContainerStep):
+    """fsetxattr(2): set the extended attribute `name` of the file or directory at `path`."""
+
+    _code = 33
+    _text = "set attribute {name} of {path}"
+    path: InRoot
+    name: Text
+    value: Blob
 
 
 class MakeDevice(ContainerStep):
@@ -431,11 +441,15 @@ class ReadonlyPath(ContainerStep):
 
 
 class MaskPath(ContainerStep):
-    """Cover `path`: a file by the verified /dev/null, a directory by an empty read-only tmpfs. A missing path is skipped."""
+    """Cover `path`: a file by the verified /dev/null, a directory by an empty read-only tmpfs. A missing path is skipped.
+
+    One tmpfs serves all; `options` are added to its own where it is made.
+    """
 
     _code = 57
     _text = "mask {path}"
     path: InRoot
+    options: Text = ""
 
 
 class SetNoNewPrivileges(ContainerStep):
@@ -479,12 +493,26 @@ class SetMemoryPolicy(ContainerStep):
 
 
 class SetExecLabel(ContainerStep):
-    """Write `label` to the process's own attr/`name` (exec, or apparmor/exec with fallback exec) in a verified procfs."""
+    """Write `label` to the process's own attr/`name` (exec, keycreate, or apparmor/exec with fallback exec), in a verified
+    procfs."""
 
     _code = 63
-    _text = "set the LSM label {label}"
+    _text = "set the LSM label {name} {label}"
     name: Text
     label: Text
+
+    def describe(self) -> str:
+        return f"set the LSM label {self.name} {self.label}".rstrip()
+
+    def failure(self, number: int, call: str, detail: str) -> str:
+        # runc's words.
+        from .errors import errno_name, errno_text
+
+        if self.name != "apparmor/exec":
+            return ""
+        profile = self.label.removeprefix("exec ")
+        reason = f"{call} {detail}: {errno_text(number)} ({errno_name(number)})"
+        return f"unable to apply apparmor profile: apparmor failed to apply profile {profile}: {reason}"
 
 
 # ---- credentials ----------------------------------------------------------------------------------------------
@@ -596,6 +624,17 @@ class SetRlimit(ContainerStep):
         return f"error setting rlimit type {self.resource}: {errno_text(number)} ({errno_name(number)})"
 
 
+class FindHome(ContainerStep):
+    """Add HOME to the environment of Execute: what the container's own /etc/passwd says for `uid`, else `/`.
+
+    Planned only when the environment has none. The file is resolved inside the root, and read only if it is a regular one.
+    """
+
+    _code = 82
+    _text = "look up the home directory of uid {uid}"
+    uid: Number
+
+
 class LookupExecutable(ContainerStep):
     """Find the program `name` as execvp(3) would, with `search` (PATH's value), now, so that a missing one fails `create`."""
 
@@ -610,6 +649,9 @@ class LookupExecutable(ContainerStep):
 
         if "/" not in self.name and number == 2:
             return f'exec: "{self.name}": executable file not found in $PATH'
+        if number == 21:
+            # Newer engines know EISDIR, older ones (docker 20.10) only what execve(2) itself says: 126 with both.
+            return f'exec: "{self.name}": is a directory: permission denied'
         if "/" not in self.name or number not in (2, 20):
             return f'exec: "{self.name}": {errno_text(number)}'
         return f'exec: "{self.name}": stat {self.name}: {errno_text(number)}'
@@ -647,17 +689,60 @@ class RunProgram(ContainerStep):
     timeout_s: Number = 0
     in_root: Flag = False
 
+    def failure(self, number: int, call: str, detail: str) -> str:
+        # runc's sentences, as for hooks on the runtime's side.
+        kind, _, index = self.at.removeprefix("hooks.").rstrip("]").partition("[")
+        if not index:
+            return ""
+        from .errors import errno_name, errno_text
+
+        reason = detail
+        if number:
+            reason = f"{call} {detail}: {errno_text(number)} ({errno_name(number)})"
+        return f"error running {kind} hook #{index}: {reason}"
+
+
+class RestrictByLandlock(ContainerStep):
+    """Give up access for the process and all that it executes: landlock(7). Needs no_new_privs or CAP_SYS_ADMIN.
+
+    handled: LANDLOCK_ACCESS_FS_* that are denied everywhere but below `paths`, each of which allows its entry of `rights`; a
+    path that is not there allows nothing. handled_network: LANDLOCK_ACCESS_NET_* denied but for `ports`, with `port_rights`.
+    scoped: LANDLOCK_SCOPE_*. least: the Landlock ABI that the kernel must have; below what is asked for, the kernel's ABI is
+    a warning that says that the rest is not restricted. 0: not even Landlock itself is needed.
+    """
+
+    _code = 90
+    _text = "restrict access by Landlock to {paths}"
+    paths: Vector
+    rights: Numbers
+    handled: Number
+    handled_network: Number = 0
+    ports: Numbers = ()
+    port_rights: Numbers = ()
+    scoped: Number = 0
+    least: Number = 1
+
+    def claims(self) -> tuple[tuple[str, ...], ...]:
+        return (("landlock",),)
+
 
 class LoadFilter(ContainerStep):
-    """seccomp(2) SECCOMP_SET_MODE_FILTER with a ready program (struct sock_filter, 8 bytes an instruction)."""
+    """seccomp(2) SECCOMP_SET_MODE_FILTER with a ready program (struct sock_filter, 8 bytes an instruction).
+
+    listener: a connected stream socket, over which the file descriptor of the filter's listener is sent, with the content
+    of the file `state` as the message, by a thread that the filter does not bind; then it is closed.
+    """
 
     _code = 87
     _text = "load the seccomp filter"
     program: Blob
     flags: Number = 0
+    listener: Slot = ""
+    state: Slot = ""
 
     def describe(self) -> str:
-        return f"load the seccomp filter ({len(self.program) // 8} instructions, flags {self.flags:#x})"
+        text = f"load the seccomp filter ({len(self.program) // 8} instructions, flags {self.flags:#x})"
+        return f"{text} and send its listener" if self.listener else text
 
 
 class CloseFds(ContainerStep):

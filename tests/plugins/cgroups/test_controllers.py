@@ -425,3 +425,21 @@ def test_wrong_rules(rule, path, message):
     """Rules that mean nothing are problems."""
     [(found, text)] = devices.problems([rule], 1)
     assert found == path and message in text
+
+
+def test_pressure(tmp_path):
+    """Pressure stall information is in the figures as runc has it; where it is not counted, nothing is."""
+    from ocifw_cgroups.figures import pressure
+
+    lines = [
+        "some avg10=0.10 avg60=2.00 avg300=0.33 total=8911",
+        "full avg10=0.00 avg60=0.00 avg300=0.00 total=12",
+    ]
+    (tmp_path / "cpu.pressure").write_text("\n".join(lines) + "\n")
+    assert pressure(str(tmp_path), "cpu") == {
+        "psi": {
+            "some": {"avg10": 0.1, "avg60": 2.0, "avg300": 0.33, "total": 8911},
+            "full": {"avg10": 0.0, "avg60": 0.0, "avg300": 0.0, "total": 12},
+        }
+    }
+    assert pressure(str(tmp_path), "io") == {}

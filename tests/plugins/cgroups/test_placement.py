@@ -13,10 +13,16 @@ def test_v1_hierarchies(v1):
     """Each mounted hierarchy is found with all its controllers and the runtime's own cgroup."""
     layout = hierarchies.layout(v1)
     assert not layout.unified
-    assert layout.of("cpuacct") == Hierarchy(("cpu", "cpuacct"), "/sys/fs/cgroup/cpu,cpuacct", "/")
-    assert layout.of("memory") == Hierarchy(("memory",), "/sys/fs/cgroup/memory", "/own/memory")
-    assert layout.of("name=systemd") == Hierarchy(("name=systemd",), "/sys/fs/cgroup/systemd", "/")
-    assert layout.of("hugetlb") is None
+    assert layout.hierarchy("cpuacct") == Hierarchy(
+        ("cpu", "cpuacct"), "/sys/fs/cgroup/cpu,cpuacct", "/"
+    )
+    assert layout.hierarchy("memory") == Hierarchy(
+        ("memory",), "/sys/fs/cgroup/memory", "/own/memory"
+    )
+    assert layout.hierarchy("name=systemd") == Hierarchy(
+        ("name=systemd",), "/sys/fs/cgroup/systemd", "/"
+    )
+    assert layout.hierarchy("hugetlb") is None
 
 
 def test_hybrid_is_not_unified(hybrid):
@@ -30,7 +36,7 @@ def test_v2(v2):
     """cgroup v2 at /sys/fs/cgroup is the only hierarchy, for every controller."""
     layout = hierarchies.layout(v2)
     assert layout.unified
-    assert layout.of("memory") == Hierarchy(("",), "/sys/fs/cgroup", "/user/session")
+    assert layout.hierarchy("memory") == Hierarchy(("",), "/sys/fs/cgroup", "/user/session")
 
 
 def test_v1_mount_beside_v2_does_not_count(with_cgroups):

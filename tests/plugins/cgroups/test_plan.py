@@ -23,6 +23,7 @@ from ocifw_cgroups.controllers.devices import SetDevices
 from ocifw_cgroups.controllers.freezer import Freeze, Thaw
 from ocifw_cgroups.controllers.memory import CheckUsage
 from ocifw_cgroups.create import CreateCgroup
+from ocifw_cgroups.device_filter import SetDeviceFilter
 from ocifw_cgroups.files import UpdateCgroup, WriteCgroup
 from ocifw_cgroups.kill import KillCgroup
 
@@ -141,8 +142,10 @@ def test_devices_are_left_alone_in_a_user_namespace(create_request, with_cgroups
 def test_v2_plan(create_request, v2):
     """On v2 all limits are written to one folder, and a warning of threaded cgroups is heeded."""
     config = linux("/a", memory={"limit": 100, "swap": 100}, cpu={"cpus": "0"}, pids={"limit": 5})
-    create, *limits = prepared(config, create_request(), v2)
+    create, *limits, restrict = prepared(config, create_request(), v2)
     assert create == CreateCgroup((("", CG, f"{CG}/a"),), domain=True)
+    assert isinstance(restrict, SetDeviceFilter) and restrict.folder == f"{CG}/a"
+    assert not restrict.allow and len(restrict.exceptions) == 11
     assert [(step.folder, step.controller) for step in limits] == [
         (f"{CG}/a", "cpuset"),
         (f"{CG}/a", "memory"),
@@ -249,16 +252,6 @@ def test_problems_name_place_and_value(create_request, v1):
     ]
 
 
-def test_what_is_not_there_yet_is_refused(create_request, v1, v2):
-    """systemd as the maker of cgroups, and restricted devices on v2, are errors, never silently left out."""
-    [text] = problems({}, create_request(systemd_cgroup=True), v1)
-    assert text.startswith("--systemd-cgroup: ")
-    [text] = problems({}, create_request(), v2)
-    assert text.startswith("linux.resources.devices: devices cannot be restricted on cgroup v2")
-    open_ = linux(devices=[{"allow": True, "access": "rwm"}])
-    assert problems(open_, create_request(), v2) == []
-
-
 def test_rootless_without_cgroups(create_request, with_cgroups):
     """Without privileges and without cgroups, a container that asks for none is made; one that asks is refused."""
     host = with_cgroups("23 1 254:0 / / rw - ext4 /dev/vda rw\n", "0::/\n", euid=1000)
@@ -316,15 +309,16 @@ def test_mount_with_a_cgroup_namespace(create_request, v1):
 
 
 def test_mount_on_v2(create_request, v2):
-    """The v2 hierarchy; bound where the container's user namespace may not mount the host's."""
+    """The v2 hierarchy; without a cgroup namespace the container's folder alone, whatever the user namespace."""
     flags = SAFE | MOUNT_ATTR_RDONLY
     own = Mount("cgroup2", "cgroup", CG, attributes=flags)
     plain = [option for option in READ_ONLY if option != "rprivate"]
     assert mounted(plain, create_request(), v2, ["cgroup", "user"]) == [own]
-    assert mounted(plain, create_request(), v2) == [own]
-    assert mounted(plain, create_request(), v2, ["user"]) == [
-        Bind(CG, CG, recursive=False, set=flags)
-    ]
+    bound = Bind(f"{CG}/a", CG, recursive=False, set=flags)
+    assert mounted(plain, create_request(), v2) == [bound]
+    assert mounted(plain, create_request(), v2, ["user"]) == [bound]
+    [without] = mounted(plain, create_request(no_cgroup=True), v2)
+    assert without.source == f"{CG}/user/session"
 
 
 def test_other_mounts_are_not_answered(create_request, v1):
@@ -457,11 +451,11 @@ def test_planning_imports_little():
 
 
 def test_features():
-    """What is not there yet is not claimed."""
+    """What `ocifw features` tells."""
     assert plugin.ocifw_features()["linux"]["cgroup"] == {
         "v1": True,
-        "v2": False,
-        "systemd": False,
-        "systemdUser": False,
+        "v2": True,
+        "systemd": True,
+        "systemdUser": True,
         "rdma": True,
     }

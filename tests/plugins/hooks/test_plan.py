@@ -60,7 +60,7 @@ def test_the_state_is_split_at_the_pid(create_request, status):
     """A pid between both halves makes the state document of the specification."""
     before, after = entries.split_state(config(), create_request(), status)
     assert json.loads(before + b"4711" + after) == {
-        "ociVersion": "1.2.0",
+        "ociVersion": "1.3.0",
         "id": "box",
         "status": status,
         "pid": 4711,

@@ -263,13 +263,33 @@ def test_sched_attr_of_a_deadline():
         ),
         ({}, {"execCPUAffinity": {"initial": "0-"}}, "process.execCPUAffinity.initial"),
         ({}, {"execCPUAffinity": {"final": "3-1"}}, "process.execCPUAffinity.final"),
-        ({"personality": {"flags": ["X"]}}, {}, "linux.personality.flags"),
     ],
 )
 def test_problems(create_request, machine, linux, properties, path):
     """What the kernel would refuse is an error that names the property."""
     found = problems(process(linux, **properties), create_request(), machine())
     assert [problem.path for problem in found] == [path]
+
+
+def test_personality_flags(create_request, machine):
+    """There are none: the specification's error, of which runc makes a warning."""
+    asked = process({"personality": {"flags": ["X"]}})
+    [problem] = problems(asked, create_request(compat="spec"), machine())
+    assert problem.path == "linux.personality.flags"
+    host = machine()
+    assert problems(asked, create_request(), host) == []
+    assert host.warnings == ["linux.personality.flags: ignored: the specification defines no flags"]
+
+
+def test_umask_by_compat(create_request, machine):
+    """Where nothing is said, the caller's umask stays (the specification), or is 0022 (runc, by default)."""
+    host = machine({"/proc/self/setgroups": b"allow\n"})
+    for compat, wanted in (("runc", [SetUmask(0o022)]), ("spec", [])):
+        steps = plugin.ocifw_credentials(process(), create_request(compat=compat), host)
+        assert [step for step in steps if isinstance(step, SetUmask)] == wanted
+    asked = process(user={"uid": 0, "gid": 0, "umask": 0})
+    steps = plugin.ocifw_credentials(asked, create_request(compat="spec"), host)
+    assert SetUmask(0) in steps
 
 
 STATIC, RELATIVE, BALANCING = (

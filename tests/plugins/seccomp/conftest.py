@@ -20,6 +20,17 @@ for package, folder in (("ocifw", "core"), ("ocifw_seccomp", "plugins/seccomp"))
 sys.path.insert(0, str(HERE))
 
 
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A cache of the test's own; its folder."""
+    from ocifw import boot
+    from ocifw_seccomp import cached
+
+    monkeypatch.setattr(boot, "cache_folder", lambda: str(tmp_path / "cache" / "ocifw"))
+    monkeypatch.setattr(cached, "_found", {})
+    return tmp_path / "cache" / "ocifw"
+
+
 @pytest.fixture(scope="session")
 def profiles() -> dict[str, dict[str, Any]]:
     """linux.seccomp as engines write it, by engine, version and case."""

@@ -45,6 +45,8 @@ OPTIONS = (
     Option("pre-dump", "", FLAG, False, "write memory only, and let the container run on"),
     Option("status-fd", "", NUMBER, -1, "write a NUL byte to this fd when lazy pages are ready"),
     Option("page-server", help="ADDRESS:PORT of a page server for the memory"),
+    Option("check", "", FLAG, False, "only say whether it can be dumped, and what a restore needs"),
+    Option("json", "", FLAG, False, "with --check: as JSON"),
 )
 ARGUMENTS = (1, 1)
 
@@ -54,11 +56,30 @@ _CHOICES = {
 }
 
 
-def run(globals_: Globals, options: dict[str, Any], arguments: list[str]) -> None:
-    """Dump the container `arguments[0]`."""
+def run(globals_: Globals, options: dict[str, Any], arguments: list[str]) -> int:
+    """Dump the container `arguments[0]`. Returns 1 when `--check` finds that it cannot be dumped."""
     from ocifw.operations import checkpoint
 
+    if options["check"]:
+        return check(globals_, arguments[0], options["json"])
     checkpoint(globals_, arguments[0], image_options(options))
+    return 0
+
+
+def check(globals_: Globals, container_id: str, as_json: bool) -> int:
+    """Print what `--check` finds. Returns 0 when the container can be dumped."""
+    from ocifw import document, output
+    from ocifw.operations import checkpoint_report
+
+    found = checkpoint_report(globals_, container_id)
+    if as_json:
+        output.write(document.dump_pretty(found) + "\n")
+    else:
+        for one in found["checks"]:
+            mark = "ok " if one["ok"] else "NO "
+            output.write(f"{mark}{one['name']}: {one['detail']}\n")
+        output.write("can be dumped\n" if found["possible"] else "cannot be dumped\n")
+    return 0 if found["possible"] else 1
 
 
 def image_options(options: Mapping[str, Any]) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from ocifw.errors import OcifwError
-from ocifw.options import FLAG, NUMBER, Option
+from ocifw.options import FLAG, NUMBER, TEXTS, Option
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -27,9 +27,18 @@ NO_PIVOT = Option(
     "no-pivot", "", FLAG, False, "move the root instead of pivot_root(2), on a ramdisk"
 )
 
+PROFILE = Option(
+    "profile", "", TEXTS, help="name or path of a profile to lay over the config; may be repeated"
+)
+SET = Option(
+    "set", "", TEXTS, help="PATH=VALUE to lay over the config, after profiles; may be repeated"
+)
+
 CREATE = (
     BUNDLE,
     CONFIG,
+    PROFILE,
+    SET,
     CONSOLE_SOCKET,
     PIDFD_SOCKET,
     PID_FILE,

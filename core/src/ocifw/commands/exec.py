@@ -88,6 +88,7 @@ def run(globals_: Globals, options: dict[str, Any], arguments: list[str]) -> int
         cgroup=cgroups(options["cgroup"]),
         ignore_paused=options["ignore-paused"],
         no_subreaper=options["no-subreaper"],
+        foreign=bool(options["process"]),
     )
 
 

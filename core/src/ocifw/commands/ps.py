@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 from ocifw.errors import OcifwError
 from ocifw.options import Option
 
@@ -40,22 +42,23 @@ def run(globals_: Globals, options: dict[str, Any], arguments: list[str]) -> Non
 
 
 def _ps(options: Sequence[str]) -> str:
-    import subprocess
-
+    output = os.memfd_create("ps", os.MFD_CLOEXEC)
     try:
-        done = subprocess.run(
-            ["ps", *options],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            check=False,
-            text=True,
-            errors="surrogateescape",
-        )
+        actions = [
+            (os.POSIX_SPAWN_OPEN, 0, "/dev/null", os.O_RDONLY, 0),
+            (os.POSIX_SPAWN_DUP2, output, 1),
+            (os.POSIX_SPAWN_DUP2, output, 2),
+        ]
+        child = os.posix_spawnp("ps", ["ps", *options], os.environ, file_actions=actions)
+        status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        text = os.pread(output, os.fstat(output).st_size, 0).decode("utf-8", "surrogateescape")
     except FileNotFoundError:
         raise OcifwError('exec: "ps": executable file not found in $PATH') from None
-    if done.returncode:
-        raise OcifwError(f"ps exited with {done.returncode}: {done.stdout.strip()}")
-    return done.stdout
+    finally:
+        os.close(output)
+    if status:
+        raise OcifwError(f"ps exited with {status}: {text.strip()}")
+    return text
 
 
 def select(table: str, pids: Sequence[int]) -> str:

@@ -49,24 +49,9 @@ ARGUMENTS = (1, 1)
 
 def run(globals_: Globals, options: dict[str, Any], arguments: list[str]) -> int:
     """Restore the container `arguments[0]`; returns its exit status, 0 at once when detached."""
-    from ocifw.operations import restore
+    from ocifw.restoring import restore
 
-    container_id = arguments[0]
     values = image_options(options)
     for name in ("console-socket", "pidfd-socket", "pid-file"):
         values[name] = absolute(options[name])
-    if options["detach"]:
-        restore(globals_, container_id, bundle(options), values)
-        return 0
-    from ocifw.lifecycle import delete
-    from ocifw.supervise import Supervisor
-
-    supervisor = Supervisor(subreaper=not options["no-subreaper"])
-    try:
-        container = restore(globals_, container_id, bundle(options), values)
-        try:
-            return supervisor.wait(container.pid)
-        finally:
-            delete(globals_, container_id, force=True)
-    finally:
-        supervisor.close()
+    return restore(globals_, arguments[0], bundle(options), values)

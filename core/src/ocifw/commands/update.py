@@ -75,9 +75,9 @@ def run(globals_: Globals, options: dict[str, Any], arguments: list[str]) -> Non
         from ocifw import document
 
         found = document.read_fd(0, "stdin") if source == "-" else document.read(source, source)
-        update(globals_, arguments[0], given(found, source))
+        update(globals_, arguments[0], given(found, source), _intel_rdt(options))
     else:
-        update(globals_, arguments[0], from_options(options))
+        update(globals_, arguments[0], from_options(options), _intel_rdt(options))
 
 
 def given(document: Any, source: str) -> dict[str, Any]:
@@ -111,11 +111,6 @@ def _given(value: Any) -> Any:
 
 def from_options(options: Mapping[str, Any]) -> dict[str, Any]:
     """What the options ask to change, as linux.resources. Raises OcifwError for values that make no sense."""
-    for option in ("l3-cache-schema", "mem-bw-schema"):
-        if options[option]:
-            raise OcifwError(
-                f"--{option}: Intel RDT cannot be updated: no active plugin handles it"
-            )
     if options["kernel-memory"] or options["kernel-memory-tcp"]:
         from ocifw import log
 
@@ -131,6 +126,12 @@ def from_options(options: Mapping[str, Any]) -> dict[str, Any]:
             value = _number(option, value, signed=field in _SIGNED)
         resources.setdefault(group, {})[field] = value
     return resources
+
+
+def _intel_rdt(options: Mapping[str, Any]) -> dict[str, Any]:
+    """What the options ask to change of linux.intelRdt."""
+    places = (("l3-cache-schema", "l3CacheSchema"), ("mem-bw-schema", "memBwSchema"))
+    return {field: options[option] for option, field in places if options[option]}
 
 
 def _number(option: str, text: str, signed: bool) -> int:

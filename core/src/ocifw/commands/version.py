@@ -20,7 +20,7 @@ ARGUMENTS = (0, 0)
 def run(globals_: Globals | None, options: dict[str, Any], arguments: list[str]) -> None:
     """Print the version. docker finds the runtime's version in the line `commit:` when its name is not runc."""
     from ocifw import __version__
-    from ocifw.creation import SPEC_VERSION
+    from ocifw.context import SPEC_VERSION
     from ocifw.output import write
 
     python = ".".join(str(number) for number in sys.version_info[:3])

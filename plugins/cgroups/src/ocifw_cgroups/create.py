@@ -36,6 +36,8 @@ class CreateCgroup(RuntimeStep):
     """
 
     undoable = True
+    adopted = False
+    """Whether the cgroup is expected to be there already, with a process of ours."""
 
     folders: tuple[tuple[str, str, str], ...]
     cpus: str = ""
@@ -51,7 +53,7 @@ class CreateCgroup(RuntimeStep):
             for controllers, mountpoint, folder in self.folders:
                 if _make(folder, mountpoint, self.domain):
                     made.append(folder)
-                else:
+                elif not self.adopted:
                     _refuse_used(folder)
                 if "cpuset" in controllers.split(","):
                     from .controllers.cpuset import fill
@@ -82,13 +84,15 @@ class CreateCgroup(RuntimeStep):
     def undo(self, context: Context) -> None:
         if "_failed" in self.__dict__:
             return
-        known = "cgroups" in context.notes
         made: Any = self.__dict__.get("_made", ())
         for _, _, folder in self.folders:
-            if known:
+            if "cgroups" in context.notes:
                 remove(folder, kill=folder in made)
+            elif self.was_applied:
+                # Of a `create` that was killed: what runs in there is the container, which nobody else knows of.
+                remove(folder, kill=True)
             else:
-                # A killed `create` got no further than here, if as far: what is in use is not the container's.
+                # A `create` that was killed in here: what is in use is not the container's.
                 _rmdir(folder)
 
 

@@ -73,6 +73,8 @@ class WriteCgroup(RuntimeStep):
     others. warning: what the user is to know about settings that have no effect.
     """
 
+    at_restore = True
+
     folder: str
     controller: str
     writes: tuple[Write, ...]

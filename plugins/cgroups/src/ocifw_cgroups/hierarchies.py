@@ -42,7 +42,7 @@ class Layout(Record):
         """1 or 2: whose files limit a container."""
         return 2 if self.unified else 1
 
-    def of(self, controller: str) -> Hierarchy | None:
+    def hierarchy(self, controller: str) -> Hierarchy | None:
         """The hierarchy in which a controller counts; None when it is not mounted. Of v2, the unified one for all."""
         if self.unified:
             return self.hierarchies[0]

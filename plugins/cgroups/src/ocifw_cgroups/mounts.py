@@ -2,7 +2,8 @@
 
 On v1 a tmpfs with a folder for each hierarchy and links for controllers that share one. With a cgroup namespace the
 hierarchies are mounted, whose root is then the container's cgroup; without, the container's folders are bound, so that
-nothing above them can be seen. On a hybrid host the v2 hierarchy is not shown. On v2 it is the hierarchy itself.
+nothing above them can be seen. On a hybrid host the v2 hierarchy is not shown. On v2 it is the hierarchy itself with a
+cgroup namespace, and without the container's folder.
 """
 
 from __future__ import annotations
@@ -26,13 +27,10 @@ from ocifw.linux.mount import (
 from ocifw.steps import Bind, ContainerStep, Mount, SetPropagation, Symlink
 
 from .hierarchies import UNIFIED
-from .placement import folders
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
-
-    from ocifw.context import Request
 
     from .hierarchies import Hierarchy, Layout
 
@@ -83,29 +81,28 @@ def attributes(options: list[str]) -> tuple[int, list[int]]:
 
 
 def steps(
-    mount: dict[str, Any], at: str, config: dict[str, Any], request: Request, layout: Layout
+    mount: dict[str, Any],
+    at: str,
+    config: dict[str, Any],
+    layout: Layout,
+    folders: list[tuple[Hierarchy, str]],
 ) -> list[ContainerStep]:
-    """The steps that make one mount of type `cgroup`."""
+    """The steps that make one mount of type `cgroup`. folders: the container's, by hierarchy."""
     target = mount["destination"]
     flags, propagation = attributes(mount.get("options") or [])
     namespaces = [one["type"] for one in (config.get("linux") or {}).get("namespaces") or ()]
     made: list[ContainerStep] = []
     if layout.unified:
-        if "cgroup" in namespaces or "user" not in namespaces:
+        if "cgroup" in namespaces:
             made.append(Mount("cgroup2", "cgroup", target, attributes=flags, at=at))
         else:
-            # The host's cgroup namespace does not belong to the container's user namespace: EPERM.
-            made.append(_bind(layout.hierarchies[0].mountpoint, target, flags, at))
+            root = layout.hierarchies[0]
+            folder = folders[0][1] if folders else f"{root.mountpoint}{root.own}".rstrip("/")
+            made.append(_bind(folder, target, flags, at))
         return made + [SetPropagation(target, one, at=at) for one in propagation]
     made.append(Mount("tmpfs", "tmpfs", target, attributes=_IN_TMPFS, options="mode=755", at=at))
     made += [SetPropagation(target, one, at=at) for one in propagation]
-    placed = folders(
-        layout,
-        (config.get("linux") or {}).get("cgroupsPath") or "",
-        request.id,
-        rootless=request.rootless,
-    )
-    for hierarchy, folder in placed:
+    for hierarchy, folder in folders:
         if hierarchy.controllers == (UNIFIED,):
             continue
         name = hierarchy.mountpoint.rpartition("/")[2]

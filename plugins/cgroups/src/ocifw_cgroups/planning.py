@@ -10,7 +10,7 @@ from .hierarchies import UNIFIED
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
     from typing import Any
 
     from ocifw.container import Container
@@ -18,9 +18,6 @@ if TYPE_CHECKING:
     from ocifw.step import RuntimeStep
 
     from .hierarchies import Hierarchy, Layout
-
-V2_DEVICES = False
-"""Whether devices can be restricted on cgroup v2, which takes a BPF program instead of files."""
 
 _PATH_AT = "linux.cgroupsPath"
 _DOMAIN = ("memory", "blockIO", "hugepageLimits", "rdma", "unified")
@@ -30,20 +27,29 @@ def problems(config: dict[str, Any], request: Request, host: Host) -> Iterator[P
     """What is wrong with linux.cgroupsPath and linux.resources on this machine."""
     linux = config.get("linux") or {}
     limits = linux.get("resources") or {}
-    if request.systemd_cgroup:
-        yield Problem("", "--systemd-cgroup: cgroups cannot be made by systemd yet: leave it out")
+    if request.no_cgroup:
+        for key in limits:
+            if limits[key] and key != "devices":
+                host.warn(f"linux.resources.{key} has no effect: --cgroup-manager is disabled")
         return
     layout = _layout(limits, request, host)
     if layout is None:
         return
     path = linux.get("cgroupsPath") or ""
-    if path and not placement.clean(path).strip("/"):
+    if request.systemd_cgroup:
+        from .systemd import planning as systemd
+
+        wrong = list(systemd.problems(config, request, host, layout))
+        if wrong:
+            yield from wrong
+            return
+    elif path and not placement.clean(path).strip("/"):
         yield Problem(_PATH_AT, f"{path!r} is the root cgroup, not one of the container")
         return
     yield from resources.problems(limits, layout, host)
     yield from _device_problems(limits, layout, host)
-    if _tolerant(request, host) and not path:
-        yield from _unlimited(limits, layout, _placed(config, request, host)[1])
+    if request.rootless and not path and not request.systemd_cgroup:
+        yield from _unlimited(limits, layout, placed(config, request, host)[1])
 
 
 def _layout(limits: Mapping[str, Any], request: Request, host: Host) -> Layout | None:
@@ -54,7 +60,7 @@ def _layout(limits: Mapping[str, Any], request: Request, host: Host) -> Layout |
     try:
         return hierarchies.layout(host)
     except OcifwError:
-        if _tolerant(request, host) and not set(limits).difference({"devices"}):
+        if request.rootless and not set(limits).difference({"devices"}):
             return None
         raise
 
@@ -68,12 +74,7 @@ def _device_problems(limits: Mapping[str, Any], layout: Layout, host: Host) -> I
         yield Problem(f"linux.resources.{path}", message)
     if wrong or host.in_user_namespace or devices.is_open(rules):
         return
-    if layout.unified and not V2_DEVICES:
-        yield Problem(
-            "linux.resources.devices",
-            "devices cannot be restricted on cgroup v2 yet: it takes a BPF program",
-        )
-    elif layout.of("devices") is None:
+    if layout.hierarchy("devices") is None:
         yield Problem("linux.resources.devices", resources.cannot_limit("devices"))
 
 
@@ -87,70 +88,100 @@ def _unlimited(
             yield Problem(f"linux.resources.{resources.key_of(name)}", resources.cannot_limit(name))
 
 
-def _tolerant(request: Request, host: Host) -> bool:
-    """Whether the lack of a cgroup is tolerated, as long as nothing was asked of it."""
-    return request.rootless or host.euid != 0
-
-
-def _placed(
+def placed(
     config: dict[str, Any], request: Request, host: Host
 ) -> tuple[int, list[tuple[Hierarchy, str]]]:
     """The version of cgroups, and the hierarchies in which the container gets a cgroup, with its folder."""
     linux = config.get("linux") or {}
+    if request.no_cgroup:
+        return 1, []
     layout = _layout(linux.get("resources") or {}, request, host)
     if layout is None:
         return 1, []
     path = linux.get("cgroupsPath") or ""
-    placed = placement.folders(layout, path, request.id, _tolerant(request, host))
-    return layout.version, placed
+    if request.systemd_cgroup:
+        from .systemd import planning as systemd
+
+        return layout.version, systemd.folders(path, request, host, layout)
+    found = placement.folders(layout, path, request.id, request.rootless)
+    return layout.version, found
 
 
 def create(config: dict[str, Any], request: Request, host: Host) -> Iterator[RuntimeStep]:
     """The cgroup in every hierarchy, then its limits, before anything runs in it."""
-    version, placed = _placed(config, request, host)
-    if not placed:
+    version, found = placed(config, request, host)
+    if not found:
         return
     linux = config.get("linux") or {}
     limits = dict(linux.get("resources") or {})
-    rows = tuple([(",".join(h.controllers), h.mountpoint, folder) for h, folder in placed])
-    at = _PATH_AT if linux.get("cgroupsPath") else ""
+    rows = tuple([(",".join(h.controllers), h.mountpoint, folder) for h, folder in found])
+    made: dict[str, Any] = {"at": _PATH_AT if linux.get("cgroupsPath") else ""}
     if version == 1:
         cpu = limits.get("cpu") or {}
         cpus, mems = (cpu.get("cpus") or "").strip(), (cpu.get("mems") or "").strip()
-        yield CreateCgroup(rows, cpus, mems, at=at)
+        made.update(cpus=cpus, mems=mems)
         if cpus or mems:
             # A v1 cpuset is written while it is made: it has to be complete before anybody can join.
             limits["cpu"] = {**cpu, "cpus": "", "mems": ""}
     else:
-        yield CreateCgroup(rows, domain=any(map(limits.get, _DOMAIN)), at=at)
-    folders = placement.by_controller(placed)
-    if _tight_pids(limits):
+        made.update(domain=any(map(limits.get, _DOMAIN)))
+    if _tight_pids(limits, request):
         limits["pids"] = None
+    if request.systemd_cgroup:
+        from .systemd import planning as systemd
+
+        yield systemd.create(config, limits, request, version, rows, made)
+        limits = systemd.rounded(limits)
+    else:
+        yield CreateCgroup(rows, **made)
+    folders = placement.by_controller(found)
+    if version == 2 and host.euid == 0 and config.get("mounts"):
+        from .delegation import OwnCgroup, owner
+
+        uid = owner(config)
+        if uid:
+            yield OwnCgroup(folders[UNIFIED], uid, at="mounts")
     yield from resources.steps(limits, folders, version)
-    if "devices" in folders and not host.in_user_namespace and host.euid == 0:
-        from .controllers.devices import SetDevices, rules_of
-
-        rules = rules_of(limits.get("devices") or ())
-        yield SetDevices(
-            folders["devices"], rules.allow, rules.lines(), at="linux.resources.devices"
-        )
+    folder = folders.get("devices" if version == 1 else UNIFIED)
+    if folder and not host.in_user_namespace and host.euid == 0:
+        rules = limits.get("devices") or ()
+        yield _restrict_devices(folder, rules, version, request.compat)
 
 
-def _tight_pids(limits: Mapping[str, Any]) -> bool:
+def _restrict_devices(
+    folder: str, devices: Iterable[dict[str, Any]], version: int, compat: str
+) -> RuntimeStep:
+    """The step that restricts devices: by files on v1, by a program on v2."""
+    from .controllers.devices import SetDevices, rules_of
+
+    rules, at = rules_of(devices, compat), "linux.resources.devices"
+    if version == 1:
+        return SetDevices(folder, rules.allow, rules.lines(), at=at)
+    from .device_filter import SetDeviceFilter
+
+    return SetDeviceFilter(folder, rules.allow, rules.lines(), at=at)
+
+
+def _tight_pids(limits: Mapping[str, Any], request: Request) -> bool:
     if not limits.get("pids"):
         return False
     from .controllers.pids import is_tight
 
-    return is_tight(limits["pids"])
+    return is_tight(limits["pids"], others=int(request.systemd_cgroup))
 
 
 def after_clone(config: dict[str, Any], request: Request, host: Host) -> Iterator[RuntimeStep]:
     """A limit of processes that leaves no room for making the container process, once it is made."""
     limits = (config.get("linux") or {}).get("resources") or {}
-    if _tight_pids(limits):
-        version, placed = _placed(config, request, host)
-        folders = placement.by_controller(placed)
-        yield from resources.steps({"pids": limits["pids"]}, folders, version)
+    tight = {"pids": limits["pids"]} if _tight_pids(limits, request) else {}
+    if not tight and not request.systemd_cgroup:
+        return
+    version, found = placed(config, request, host)
+    if found and request.systemd_cgroup:
+        from .systemd import planning as systemd
+
+        yield from systemd.after_clone(config, request, tight, version)
+    yield from resources.steps(tight, placement.by_controller(found), version)
 
 
 def joined(config: dict[str, Any], request: Request, host: Host) -> Iterator[tuple[str, str]]:
@@ -160,7 +191,7 @@ def joined(config: dict[str, Any], request: Request, host: Host) -> Iterator[tup
     """
     if request.container is None or not request.is_exec:
         at = _PATH_AT if (config.get("linux") or {}).get("cgroupsPath") else ""
-        folders = placement.by_controller(_placed(config, request, host)[1])
+        folders = placement.by_controller(placed(config, request, host)[1])
     else:
         at = ""
         folders = placement.sub_cgroups(noted(request.container), request.cgroup)
@@ -216,4 +247,19 @@ def update(container: Container, changes: dict[str, Any], host: Host) -> Iterato
     if wrong:
         raise ConfigError(wrong)
     stored = (container.config.get("linux") or {}).get("resources") or {}
-    yield from resources.update_steps(changes, stored, noted(container), layout.version)
+    files = changes
+    if container.notes.get("systemd"):
+        from .systemd import planning as systemd
+
+        changes = systemd.completed(changes, stored)
+        files = systemd.rounded(changes)
+        unit = systemd.update(container.notes["systemd"], changes, stored, layout.version)
+    else:
+        unit = None
+    steps = list(resources.update_steps(files, stored, noted(container), layout.version))
+    # What refuses the update comes first, and systemd before the files: it writes them, too, rounded as it likes.
+    checks = [step for step in steps if not step.undoable]
+    yield from checks
+    if unit is not None:
+        yield unit
+    yield from steps[len(checks) :]

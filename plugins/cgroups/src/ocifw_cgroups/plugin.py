@@ -63,7 +63,9 @@ def ocifw_mount(
 
     if not mounts.is_cgroup(mount):
         return None
-    return mounts.steps(mount, f"mounts[{index}]", config, request, hierarchies.layout(host))
+    layout = hierarchies.layout(host)
+    folders = planning.placed(config, request, host)[1]
+    return mounts.steps(mount, f"mounts[{index}]", config, layout, folders)
 
 
 @hookimpl
@@ -126,10 +128,12 @@ def ocifw_features() -> Mapping[str, Any]:
         "linux": {
             "cgroup": {
                 "v1": True,
-                "v2": planning.V2_DEVICES,
-                "systemd": False,
-                "systemdUser": False,
+                "v2": True,
+                "systemd": True,
+                "systemdUser": True,
                 "rdma": True,
             }
-        }
+        },
+        # They become properties of the systemd unit.
+        "potentiallyUnsafeConfigAnnotations": ["org.systemd.property."],
     }

@@ -71,7 +71,7 @@ def problems(
         function = getattr(handler, f"v{version}", None)
         if not function or not function(value):
             continue
-        if layout.of(name) is None and name != "unified":
+        if layout.hierarchy(name) is None and name != "unified":
             yield Problem(f"{prefix}{key_of(name)}", cannot_limit(name))
         elif name == "hugetlb":
             for path, message in handler.host_problems(value, host):

@@ -1,39 +1,69 @@
-"""The hooks of ocifw-criu: they say what is missing for checkpoint and restore, which are not implemented yet."""
+"""The hooks of ocifw-criu: checkpoint, restore, and what is said about both beforehand.
+
+Everything that needs CRIU is imported when it is used.
+"""
 
 from __future__ import annotations
 
 from ocifw import hookimpl
-from ocifw.errors import OcifwError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import NoReturn
+    from collections.abc import Iterator, Mapping
+    from typing import Any
 
-_PROGRAMS = ("/usr/sbin/criu", "/usr/bin/criu", "/usr/local/sbin/criu", "/usr/local/bin/criu")
-
-
-@hookimpl
-def ocifw_checkpoint() -> None:
-    refuse("checkpoint")
+    from ocifw.container import Container
+    from ocifw.context import Host, Request
+    from ocifw.step import RuntimeStep
 
 
 @hookimpl
-def ocifw_restore() -> None:
-    refuse("restore")
+def ocifw_settings_schema() -> Mapping[str, Any]:
+    return {
+        "type": "object",
+        "additionalProperties": False,
+        "properties": {"criu": {"type": "string", "pattern": "^/"}},
+    }
 
 
-def refuse(verb: str) -> NoReturn:
-    """Raise OcifwError: with the packages that are missing, or, when none is, that this is not implemented."""
-    import os
-    from importlib.util import find_spec
+@hookimpl
+def ocifw_checkpoint(
+    container: Container, options: Mapping[str, Any], settings: dict[str, Any]
+) -> Iterator[RuntimeStep]:
+    from . import rpc
+    from .dump import plan
 
-    missing = []
-    if not any(os.access(path, os.X_OK) for path in _PROGRAMS):
-        missing.append("criu")
-    if find_spec("pycriu") is None:
-        missing.append("python3-pycriu")
-    if missing:
-        raise OcifwError(
-            f"{verb} needs CRIU and its Python module pycriu: missing Debian packages: {', '.join(missing)}"
-        )
-    raise OcifwError(f"{verb} is not implemented")
+    yield plan(container, options, rpc.find(settings, "checkpoint"))
+
+
+@hookimpl
+def ocifw_checkpoint_report(container: Container, settings: dict[str, Any]) -> Mapping[str, Any]:
+    from .report import report
+
+    return report(container, settings)
+
+
+@hookimpl
+def ocifw_restore(
+    config: dict[str, Any],
+    options: Mapping[str, Any],
+    settings: dict[str, Any],
+    request: Request,
+    host: Host,
+) -> Iterator[RuntimeStep]:
+    from . import rpc
+    from .restore import plan
+
+    yield plan(config, options, request, host, rpc.find(settings, "restore"))
+
+
+@hookimpl
+def ocifw_features() -> Mapping[str, Any]:
+    from . import rpc
+
+    # It names a file that CRIU reads options from.
+    found: dict[str, Any] = {"potentiallyUnsafeConfigAnnotations": ["org.criu.config"]}
+    if not rpc.missing({}):
+        # runc's annotation, by which engines learn that checkpoints can be made.
+        found["annotations"] = {"org.opencontainers.runc.checkpoint.enabled": "true"}
+    return found

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ocifw import document
-from ocifw.context import oci_state
+from ocifw.context import SPEC_VERSION, oci_state
 from ocifw.steps import RunProgram
 
 from .run import RunHook
@@ -34,7 +34,7 @@ def in_runtime(config: Config, kind: str, status: str) -> Iterator[RunHook]:
     for index, entry in enumerate(_entries(config, kind)):
         yield RunHook(
             entry["path"],
-            _arguments(entry),
+            arguments(entry),
             tuple(entry.get("env") or ()),
             entry.get("timeout") or 0,
             status,
@@ -59,7 +59,7 @@ def in_container(config: Config, request: Request, kind: str, status: str) -> It
             env = (config.get("process") or {}).get("env") if entered else None
         yield RunProgram(
             entry["path"],
-            _arguments(entry),
+            arguments(entry),
             tuple(env or ()),
             before,
             after,
@@ -72,7 +72,7 @@ def in_container(config: Config, request: Request, kind: str, status: str) -> It
 def split_state(config: Config, request: Request, status: str) -> tuple[bytes, bytes]:
     """The state document (runtime.md, State) before and after its pid, which only the container process knows."""
     state = oci_state(
-        config.get("ociVersion") or "",
+        SPEC_VERSION,
         request.id,
         status,
         0,
@@ -84,10 +84,16 @@ def split_state(config: Config, request: Request, status: str) -> tuple[bytes, b
     return (head + _PID).encode(), tail.lstrip(" ").removeprefix("0").encode()
 
 
+def entry_of(config: Config, kind: str, index: int) -> dict[str, Any] | None:
+    """One entry of config.json, None when it has none there."""
+    found = _entries(config, kind)
+    return found[index] if index < len(found) else None
+
+
 def _entries(config: Config, kind: str) -> list[dict[str, Any]]:
     return (config.get("hooks") or {}).get(kind) or []
 
 
-def _arguments(entry: dict[str, Any]) -> tuple[str, ...]:
+def arguments(entry: dict[str, Any]) -> tuple[str, ...]:
     """The whole argv; the specification leaves open what it is without `args`: the path, as in runc."""
     return tuple(entry.get("args") or (entry["path"],))

@@ -44,5 +44,10 @@ def ocifw_poststop(config: dict[str, Any]) -> Iterator[RuntimeStep]:
 
 
 @hookimpl
+def ocifw_commands() -> dict[str, str]:
+    return {"hooks": "ocifw_hooks.command:main"}
+
+
+@hookimpl
 def ocifw_features() -> dict[str, Any]:
     return {"hooks": list(entries.KINDS)}

@@ -8,19 +8,21 @@ signals are as in a fresh process, and it has a process group of its own, so tha
 from __future__ import annotations
 
 import os
+from _thread import allocate_lock, start_new_thread
 from errno import EAGAIN, EINTR, ENOSYS
 from select import POLLIN, poll
 from time import monotonic
 
 from ocifw import document
 from ocifw.errors import StepFailed, errno_text
+from ocifw.linux._kernel import numbers, syscall
 from ocifw.linux.memfd import sealed
 from ocifw.linux.pidfd import pidfd_open
 from ocifw.steps import RuntimeStep
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from ocifw.context import Context
 
@@ -30,7 +32,10 @@ OUTPUT_LIMIT_BYTES = 4096
 _READ_BYTES = 65536
 # More than a pipe holds: what a hook has written before it ended is read, what children left behind write, is not.
 _READS_AFTER_END = 32
+# A signal for us that comes just before poll(2) does not wake it: it is noticed after this time.
+_SLICE_MS = 500.0
 _SIGKILL = 9
+_CLONE_FS = 0x200
 # Every signal but SIGKILL, SIGSTOP and the two that glibc keeps for itself.
 _SIGNALS = [number for number in range(1, 65) if number not in (9, 19, 32, 33)]
 
@@ -42,6 +47,7 @@ class RunHook(RuntimeStep):
     index: which entry of config.json it is.
     """
 
+    at_restore = True
     _text = "run {kind} hook {path}"
     path: str
     args: tuple[str, ...]
@@ -54,22 +60,35 @@ class RunHook(RuntimeStep):
     def apply(self, context: Context) -> None:
         pid = 0 if self.status == "stopped" else context.pid
         state = document.dump(context.oci_state(self.status, pid)).encode()
+        began = monotonic()
+        text = ""
         try:
             status, out, err = run(self.path, self.args, self.env, state, self.timeout_s)
-        except TimeoutError:
+        except TimedOut as error:
+            status, out, err = -_SIGKILL, error.out, error.err
             text = f"hook ran past specified timeout of {float(self.timeout_s):.1f}s"
+            if out or err:
+                text += f", stdout: {_text(out)}, stderr: {_text(err)}"
         except OSError as error:
             raise StepFailed(self, error.errno or 0, "execve", self.path) from error
-        else:
-            if status == 0:
-                return
-            text = f"{_status_text(status)}, stdout: {_text(out)}, stderr: {_text(err)}"
-        raise StepFailed(self, 0, "hook", text)
+        duration_ms = int((monotonic() - began) * 1000)
+        context.note_program(self, self.path, status, out, err, duration_ms)
+        if status:
+            text = text or f"{_status_text(status)}, stdout: {_text(out)}, stderr: {_text(err)}"
+            raise StepFailed(self, 0, "hook", text)
 
     def failure(self, number: int, call: str, detail: str) -> str:
         # runc's sentences, which people and engines know.
         reason = f"fork/exec {detail}: {errno_text(number)}" if number else detail
         return f"error running {self.kind} hook #{self.index}: {reason}"
+
+
+class TimedOut(TimeoutError):
+    """A program was killed because it ran too long. out, err: the ends of its outputs."""
+
+    def __init__(self, text: str, out: bytes, err: bytes) -> None:
+        super().__init__(text)
+        self.out, self.err = out, err
 
 
 def run(
@@ -78,7 +97,7 @@ def run(
     """Run a program to its end: its exit status (-N for signal N) and the ends of its two outputs.
 
     Returns when the program has ended, even if processes that it left behind hold its outputs open.
-    Raises TimeoutError after `timeout_s` seconds (0: never), when it was killed with its process group; OSError when it
+    Raises TimedOut after `timeout_s` seconds (0: never), when it was killed with its process group; OSError when it
     cannot be executed.
     """
     fds: list[int] = []
@@ -100,7 +119,8 @@ def run(
         tails = {out: bytearray(), err: bytearray()}
         ended = _read(pid, tails, timeout_s)
         if not ended:
-            raise TimeoutError(f"{path} did not end within {timeout_s} s")
+            text = f"{path} did not end within {timeout_s} s"
+            raise TimedOut(text, bytes(tails[out]), bytes(tails[err]))
     finally:
         if not ended:
             _kill_group(pid)
@@ -120,9 +140,9 @@ def _spawn(path: str, args: Sequence[str], env: Sequence[str], streams: Sequence
         fd = int(name)
         if fd > 2 and _inherited(fd):
             actions.append((os.POSIX_SPAWN_CLOSE, fd))
-    # posix_spawn(3) cannot change the directory for the child only; this process has no threads that would mind.
-    here = os.open(".", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
+
+    def spawn() -> int:
+        syscall(numbers["unshare"], _CLONE_FS)
         os.chdir("/")
         return os.posix_spawn(
             path,
@@ -133,9 +153,42 @@ def _spawn(path: str, args: Sequence[str], env: Sequence[str], streams: Sequence
             setsigmask=(),
             setsigdef=_SIGNALS,
         )
-    finally:
-        os.fchdir(here)
-        os.close(here)
+
+    return _in_thread(spawn)
+
+
+def _in_thread(function: Callable[[], int]) -> int:
+    """Call a function in a thread of its own; returns what it does, raises what it raises.
+
+    posix_spawn(3) cannot change the directory for the child only, and that of the process is everybody's: a thread can
+    have one of its own (unshare(2), CLONE_FS), and takes it along when it ends.
+    """
+    pids: list[int] = []
+    errors: list[BaseException] = []
+    running = allocate_lock()
+
+    def work() -> None:
+        try:
+            pids.append(function())
+        except BaseException as error:
+            errors.append(error)
+        finally:
+            running.release()
+
+    running.acquire()
+    start_new_thread(work, ())
+    try:
+        running.acquire()
+    except BaseException:
+        # Interrupted: a program that was started meanwhile must not be left behind.
+        running.acquire()
+        for pid in pids:
+            _kill_group(pid)
+            os.waitpid(pid, 0)
+        raise
+    if errors:
+        raise errors[0]
+    return pids[0]
 
 
 def _read(pid: int, tails: dict[int, bytearray], timeout_s: float) -> bool:
@@ -157,10 +210,12 @@ def _read(pid: int, tails: dict[int, bytearray], timeout_s: float) -> bool:
         for fd in tails:
             os.set_blocking(fd, False)
         while open_fds or pidfd >= 0:
-            left = None if deadline is None else max(0.0, deadline - monotonic())
-            ready = dict(waiting.poll(None if left is None else left * 1000))
+            left_ms = _SLICE_MS
+            if deadline is not None:
+                left_ms = min(left_ms, max(0.0, (deadline - monotonic()) * 1000))
+            ready = dict(waiting.poll(left_ms))
             if not ready:
-                if left is not None and monotonic() >= (deadline or 0):
+                if deadline is not None and monotonic() >= deadline:
                     return False
                 continue
             ended = pidfd in ready

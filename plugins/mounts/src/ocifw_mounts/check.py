@@ -122,8 +122,6 @@ def _mount(
     if not destination:
         yield Problem(f"{at}.destination", "is empty")
         return
-    if destination[0] != "/":
-        host.warn(f"{at}: mount destination {destination} is not absolute: taken as /{destination}")
     if bind:
         if options.data:
             text = "bind mounts cannot have any filesystem-specific options applied"

@@ -134,11 +134,11 @@ def make_user_namespace(uid_map: str, gid_map: str) -> int:
     from ocifw.steps import Clone, PassBaton
 
     steps = (Clone(CLONE_NEWUSER), PassBaton(ATTACH.number))
-    init = init_fd()
-    baton, theirs = socketpair()
-    memory = -1
+    init = baton = theirs = memory = -1
     children: list[int] = []
     try:
+        init = init_fd()
+        baton, theirs = socketpair()
         children.append(spawn(init, theirs))
         os.close(theirs)
         theirs = -1

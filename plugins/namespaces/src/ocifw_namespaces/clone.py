@@ -110,6 +110,9 @@ def time_offsets(config: Config) -> str:
 
 def problems(config: Config, host: Host) -> Iterator[Problem]:
     """What this machine cannot do: namespace files that are not there, time namespaces before Linux 5.6."""
+    if host.euid != 0 and _made(config) and not has(config, "user"):
+        # runc's words. With privileges it would work, but as with runc a user is one who has none.
+        yield Problem("linux.namespaces", "rootless container requires user namespaces")
     for kind, (index, path) in _entries(config).items():
         at = f"linux.namespaces[{index}]"
         if path and not host.exists(path):
@@ -118,6 +121,21 @@ def problems(config: Config, host: Host) -> Iterator[Problem]:
             yield Problem(
                 f"{at}.type", "this kernel has no time namespaces: they came with Linux 5.6"
             )
+        elif path and kind == "user":
+            from . import joined
+
+            yield from joined.mapping_problems(config, path, host)
+    linux = config.get("linux") or {}
+    if linux.get("sysctl"):
+        from . import joined
+
+        paths = {kind: path for kind, (_, path) in _entries(config).items() if path}
+        yield from joined.sysctl_problems(linux["sysctl"], paths)
+
+
+def _made(config: Config) -> bool:
+    """Whether any namespace is made for the container."""
+    return any(not path for _, path in _entries(config).values())
 
 
 def _entries(config: Config) -> dict[str, tuple[int, str]]:

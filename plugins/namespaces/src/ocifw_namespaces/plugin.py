@@ -89,5 +89,8 @@ def ocifw_features() -> dict[str, Any]:
 
 @hookimpl
 def ocifw_hints(error: BaseException) -> Iterator[str]:
-    if idmap.NOT_FOUND in str(error):
-        yield "newuidmap and newgidmap come with the package uidmap (Debian) or shadow-utils (Fedora)"
+    from ocifw.context import Host
+
+    from .hints import hints
+
+    return hints(error, Host())

@@ -41,7 +41,7 @@ always = True
 def ocifw_validate(config: dict[str, Any], request: Request, host: Host) -> Iterator[Problem]:
     yield from user.problems(config, host)
     yield from limits.problems(config)
-    yield from scheduling.problems(config)
+    yield from scheduling.problems(config, request, host)
     yield from affinity.problems(config)
     yield from memory.problems(config)
 

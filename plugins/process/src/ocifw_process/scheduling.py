@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import Any
 
-    from ocifw.context import Request
+    from ocifw.context import Host, Request
     from ocifw.steps import ContainerStep
 
 POLICIES = {
@@ -79,7 +79,7 @@ def sched_attr(scheduler: dict[str, Any]) -> bytes:
     return pack("<I", 4 + len(body)) + body
 
 
-def problems(config: dict[str, Any]) -> Iterator[Problem]:
+def problems(config: dict[str, Any], request: Request, host: Host) -> Iterator[Problem]:
     """What the kernel would refuse without saying why, beyond what the core checks."""
     own = process(config)
     scheduler = own.get("scheduler") or {}
@@ -93,4 +93,8 @@ def problems(config: dict[str, Any]) -> Iterator[Problem]:
         yield Problem("process.ioPriority.priority", f"{level} is not between 0 and 7")
     personality = (config.get("linux") or {}).get("personality") or {}
     if personality.get("flags"):
-        yield Problem("linux.personality.flags", "the specification defines no flags")
+        text = "the specification defines no flags"
+        if request.compat == "spec":
+            yield Problem("linux.personality.flags", text)
+        else:
+            host.warn(f"linux.personality.flags: ignored: {text}")

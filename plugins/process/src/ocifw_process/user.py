@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from ocifw.steps import ContainerStep
 
 DEFAULT_UMASK = 0o022
-"""What runc and crun set where the config says nothing; engines count on it."""
+"""What runc and crun set where the config says nothing; engines count on it. The specification: the caller's stays."""
 
 
 def steps(config: dict[str, Any], request: Request, host: Host) -> list[ContainerStep]:
@@ -33,8 +33,12 @@ def steps(config: dict[str, Any], request: Request, host: Host) -> list[Containe
     umask = user.get("umask")
     if umask is None:
         umask = (container_process(request).get("user") or {}).get("umask")
-    found: list[ContainerStep] = [
-        SetUmask(DEFAULT_UMASK if umask is None else umask, at="process.user.umask"),
+    if umask is None and request.compat == "runc":
+        umask = DEFAULT_UMASK
+    found: list[ContainerStep] = []
+    if umask is not None:
+        found.append(SetUmask(umask, at="process.user.umask"))
+    found += [
         Chdir(cwd, tolerate=True, at="process.cwd"),
         ChownStdio(uid, at="process.user.uid"),
     ]

@@ -10,11 +10,11 @@ from __future__ import annotations
 from errno import ENOSYS
 
 from ocifw.errors import PlanError
-from ocifw.steps import LoadFilter
 
+from . import PATH
 from .architectures import NATIVE, X32_BIT, filtered
 from .bpf import ARCHITECTURE, EQUAL, GREATER_EQUAL, NUMBER, Assembler
-from .profile import ACTIONS, ERRNO, PATH, read_profile
+from .profile import ACTIONS, ERRNO, read_profile
 from .rules import decisions, newest
 
 TYPE_CHECKING = False
@@ -71,12 +71,6 @@ def compile_filter(
         otherwise = assembler.branch(EQUAL, token, search, otherwise)
     assembler.load(ARCHITECTURE)
     return assembler.program(), profile.flags
-
-
-def load_filter(seccomp: dict[str, Any], machine: str) -> list[LoadFilter]:
-    """The step that loads the filter for linux.seccomp; none when no filter is asked for."""
-    program, flags = compile_filter(seccomp, machine)
-    return [LoadFilter(program, flags, at=PATH)] if program else []
 
 
 def _ranges(

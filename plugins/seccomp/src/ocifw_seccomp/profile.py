@@ -5,6 +5,7 @@ from __future__ import annotations
 from ocifw.errors import ConfigError, Problem
 from ocifw.record import Record
 
+from . import PATH
 from .architectures import KNOWN
 
 TYPE_CHECKING = False
@@ -14,11 +15,10 @@ if TYPE_CHECKING:
     Condition = tuple[int, str, int, int]
     """Argument's index, operator, value, second value."""
 
-PATH = "linux.seccomp"
-
 EPERM = 1
 ERRNO = 0x00050000
 TRACE = 0x7FF00000
+NOTIFY = 0x7FC00000
 DATA = 0xFFFF
 MAX_ERRNO = 4095
 
@@ -30,6 +30,7 @@ ACTIONS = {
     "SCMP_ACT_KILL_PROCESS": 0x80000000,
     "SCMP_ACT_KILL_THREAD": 0x00000000,
     "SCMP_ACT_LOG": 0x7FFC0000,
+    "SCMP_ACT_NOTIFY": NOTIFY,
     "SCMP_ACT_TRACE": TRACE,
     "SCMP_ACT_TRAP": 0x00030000,
 }
@@ -42,14 +43,15 @@ OPERATORS = (
     "SCMP_CMP_MASKED_EQ",
     "SCMP_CMP_NE",
 )
-# SECCOMP_FILTER_FLAG_* of linux/seccomp.h. WAIT_KILLABLE_RECV is about listeners: the kernel refuses it on a filter
-# that has none, so it stands for nothing as long as no filter has one.
+# SECCOMP_FILTER_FLAG_* of linux/seccomp.h.
+TSYNC = 1
 SPEC_ALLOW = 4
+WAIT_KILLABLE_RECV = 32
 FLAGS = {
-    "SECCOMP_FILTER_FLAG_TSYNC": 1,
+    "SECCOMP_FILTER_FLAG_TSYNC": TSYNC,
     "SECCOMP_FILTER_FLAG_LOG": 2,
     "SECCOMP_FILTER_FLAG_SPEC_ALLOW": SPEC_ALLOW,
-    "SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV": 0,
+    "SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV": WAIT_KILLABLE_RECV,
 }
 
 _VALUE_LIMIT = 1 << 64
@@ -68,12 +70,16 @@ class Rule(Record):
 
 
 class Profile(Record):
-    """A checked linux.seccomp. default_action and the rules' actions are SECCOMP_RET_* values, flags are the kernel's."""
+    """A checked linux.seccomp. default_action and the rules' actions are SECCOMP_RET_* values, flags are the kernel's.
+
+    notifies: whether a listener is asked about some calls.
+    """
 
     default_action: int
     architectures: tuple[str, ...]
     flags: int
     rules: tuple[Rule, ...]
+    notifies: bool = False
 
 
 def read_profile(seccomp: dict[str, Any]) -> Profile | None:
@@ -97,10 +103,14 @@ def read_profile(seccomp: dict[str, Any]) -> Profile | None:
     if seccomp.get("listenerMetadata") and not seccomp.get("listenerPath"):
         found.append(Problem(f"{PATH}.listenerMetadata", "is set without listenerPath"))
     rules = [_rule(call, f"{PATH}.syscalls[{i}]", found) for i, call in enumerate(calls)]
+    notifies = _notifies(seccomp, default, rules, found)
     if found:
         raise ConfigError(found)
     architectures = tuple(seccomp.get("architectures") or ())
-    return Profile(default, architectures, flags, tuple(rules))
+    # The kernel takes the one flag only with a listener, the other only without (by default), where it does nothing:
+    # the process has one thread.
+    flags &= ~TSYNC if notifies else ~WAIT_KILLABLE_RECV
+    return Profile(default, architectures, flags, tuple(rules), notifies)
 
 
 def problems(seccomp: dict[str, Any]) -> list[Problem]:
@@ -110,6 +120,26 @@ def problems(seccomp: dict[str, Any]) -> list[Problem]:
     except ConfigError as error:
         return error.problems
     return []
+
+
+def _notifies(
+    seccomp: dict[str, Any], default: int, rules: list[Rule], found: list[Problem]
+) -> bool:
+    """Whether a listener is asked. What it must not be asked about are calls that are made before it can answer.
+
+    runc cannot do without write(2) there and refuses it; ocifw could, but a container should not work with one only.
+    """
+    if default == NOTIFY:
+        text = "SCMP_ACT_NOTIFY cannot be used as default action"
+        found.append(Problem(f"{PATH}.defaultAction", text))
+    asked = [i for i, rule in enumerate(rules) if rule.action == NOTIFY]
+    for index in asked:
+        if "write" in rules[index].names:
+            text = "SCMP_ACT_NOTIFY cannot be used for the write syscall"
+            found.append(Problem(f"{PATH}.syscalls[{index}].action", text))
+    if asked and not seccomp.get("listenerPath"):
+        found.append(Problem(f"{PATH}.listenerPath", "seccomp listenerPath is not set"))
+    return bool(asked)
 
 
 def _flags(seccomp: dict[str, Any], found: list[Problem]) -> int:
@@ -132,11 +162,7 @@ def _action(
     action = ACTIONS.get(name)
     number = holder.get(errno_field)
     if action is None:
-        if name == "SCMP_ACT_NOTIFY":
-            message = "SCMP_ACT_NOTIFY is not supported by ocifw-seccomp"
-        else:
-            message = f"{name!r} is not a valid action for seccomp"
-        found.append(Problem(f"{path}.{field}", message))
+        found.append(Problem(f"{path}.{field}", f"{name!r} is not a valid action for seccomp"))
         return 0
     if action not in (ERRNO, TRACE):
         if number is not None:

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from ocifw.errors import ConfigError, Problem
 
-from .profile import PATH
+from . import PATH
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ocifw_cgroups.figures import compact
+from ocifw_cgroups.figures import compact, pressure
 from ocifw_cgroups.files import read_or
 
 TYPE_CHECKING = False
@@ -160,4 +160,4 @@ def stats_v2(folder: str) -> dict[str, Any]:
                     "value": int(value),
                 }
                 figures.setdefault(key, []).append(compact(entry))
-    return figures
+    return figures | pressure(folder, "io")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ocifw_cgroups.figures import compact, keyed
+from ocifw_cgroups.figures import compact, keyed, pressure
 from ocifw_cgroups.files import read_or
 
 TYPE_CHECKING = False
@@ -145,4 +145,5 @@ def stats_v2(folder: str) -> dict[str, Any]:
                 "throttledTime": stat.get("throttled_usec", 0) * 1000,
             }
         ),
+        **pressure(folder, "cpu"),
     }

@@ -1,4 +1,4 @@
-"""The controller devices: linux.resources.devices, as v1's files take it.
+"""The controller devices: linux.resources.devices, as v1's files take it; for v2 see `device_filter`.
 
 The rules of config.json are applied in order to a set that begins with "nothing is allowed", as a v1 cgroup would; what
 comes out is written at once: a default and the exceptions to it. runc's default devices are appended to the rules.
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     Key = tuple[str, int, int]
 
 WILDCARD = -1
+_LARGEST = 2**31 - 1
+TUN = ("c", 10, 200, "rwm")
 ALLOWED = (
     ("c", WILDCARD, WILDCARD, "m"),
     ("b", WILDCARD, WILDCARD, "m"),
@@ -33,7 +35,7 @@ ALLOWED = (
     ("c", 1, 9, "rwm"),
     ("c", 136, WILDCARD, "rwm"),
     ("c", 5, 2, "rwm"),
-    ("c", 10, 200, "rwm"),
+    TUN,
 )
 """What every container may use, as runc has it: mknod of any, null, random, full, tty, zero, urandom, pts, ptmx, tun."""
 
@@ -94,14 +96,18 @@ def _number(number: int) -> str:
     return "*" if number == WILDCARD else str(number)
 
 
-def rules_of(devices: Iterable[dict[str, Any]]) -> Rules:
-    """The rules of linux.resources.devices, with the default devices. Raises ValueError; see `Rules.add`."""
+def rules_of(devices: Iterable[dict[str, Any]], compat: str = "runc") -> Rules:
+    """The rules of linux.resources.devices, with the default devices. Raises ValueError; see `Rules.add`.
+
+    compat: tun is none of the specification's default devices; engines' users rely on runc's having it.
+    """
     rules = _applied(devices)
     if not rules.allow:
+        allowed = ALLOWED if compat == "runc" else [rule for rule in ALLOWED if rule != TUN]
         if not rules.exceptions:
-            rules.exceptions = {rule[:3]: rule[3] for rule in ALLOWED}
+            rules.exceptions = {rule[:3]: rule[3] for rule in allowed}
             return rules
-        for kind, major, minor, access in ALLOWED:
+        for kind, major, minor, access in allowed:
             rules.add(kind, major, minor, access, True)
     return rules
 
@@ -131,7 +137,7 @@ def problems(devices: Iterable[dict[str, Any]], version: int) -> Iterator[tuple[
             yield path, f"device access at {index} field cannot be empty"
             continue
         for key in ("major", "minor"):
-            if _wildcard(device.get(key)) < WILDCARD:
+            if not WILDCARD <= _wildcard(device.get(key)) <= _LARGEST:
                 yield f"{path}.{key}", f"{device[key]} is not a number of a device"
         kind = device.get("type") or "a"
         if kind not in ("a", "b", "c"):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ocifw.errors import OcifwError
 from ocifw.step import RuntimeStep
-from ocifw_cgroups.figures import compact, keyed, limit_or_max
+from ocifw_cgroups.figures import compact, keyed, limit_or_max, pressure
 from ocifw_cgroups.files import NOTHING, read_or
 
 TYPE_CHECKING = False
@@ -161,5 +161,6 @@ def stats_v2(folder: str) -> dict[str, Any]:
             "kernel": none,
             "kernelTCP": none,
             "raw": raw,
+            **pressure(folder, "memory"),
         }
     )

@@ -29,10 +29,13 @@ def pids_max(limit: int) -> str:
     return "max" if limit < 0 else str(max(limit, 1))
 
 
-def is_tight(pids: dict[str, Any]) -> bool:
-    """Whether the limit leaves no room for making the container process, so that it is set afterwards."""
+def is_tight(pids: dict[str, Any], others: int = 0) -> bool:
+    """Whether the limit leaves no room for making the container process, so that it is set afterwards.
+
+    others: processes that are in the cgroup at that time, too.
+    """
     limit = pids.get("limit")
-    return limit is not None and 0 <= limit < FEWEST_TO_CLONE
+    return limit is not None and 0 <= limit < FEWEST_TO_CLONE + others
 
 
 def problems(pids: dict[str, Any], version: int) -> Iterator[tuple[str, str]]:

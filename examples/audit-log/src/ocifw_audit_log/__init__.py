@@ -1,0 +1,1 @@
+"""One line of JSON for each phase of a container's life: a plugin of ocifw."""

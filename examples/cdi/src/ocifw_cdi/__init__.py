@@ -1,0 +1,1 @@
+"""Container Device Interface for ocifw: a plugin of ocifw."""

@@ -1,0 +1,1 @@
+"""podman's oci-hooks.d folders for ocifw: a plugin of ocifw."""

@@ -1,0 +1,1 @@
+"""Landlock rulesets for containers, from the profile: a plugin of ocifw."""

@@ -1,0 +1,1 @@
+"""The verb `conformance`: a plugin of ocifw."""

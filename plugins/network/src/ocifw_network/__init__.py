@@ -1,0 +1,1 @@
+"""Network devices (linux.netDevices): a plugin of ocifw."""

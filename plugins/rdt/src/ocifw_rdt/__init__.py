@@ -1,0 +1,1 @@
+"""Intel RDT groups (linux.intelRdt): a plugin of ocifw."""
