@@ -1,6 +1,6 @@
 """`./dev bench`: ocifw beside runc and crun in everything that is measured, and docs/performance.md with the results.
 
-    ./dev bench [--quick] [--only ocifw,native,runc,crun] [--write FOLDER]
+    ./dev bench [--quick] [--rounds N] [--only ocifw,native,runc,crun] [--write FOLDER]
 
 --quick takes less than two minutes, and is for seeing that it works: its figures are of few rounds, and it writes into
 bench/quick/ unless told otherwise. All of it takes less than a quarter of an hour of a quiet machine.
@@ -44,9 +44,11 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="few rounds, in less than two minutes")
     parser.add_argument("--only", default="ocifw,native,runc,crun", help="runtimes, ocifw first")
     parser.add_argument("--write", type=Path, help="folder for performance.md and plots/")
+    parser.add_argument("--rounds", type=int, help="pairs of each situation")
     options = parser.parse_args()
     target = options.write or (verbs.ROOT / "bench" / "quick" if options.quick else DOCS)
     amount = Amount(options.quick)
+    amount.rounds = options.rounds or amount.rounds
     verbs.prepare()
     runtimes = verbs.find_runtimes(options.only.split(","))
     commands = {name: path for name, path in runtimes.items() if name not in verbs.OURS}

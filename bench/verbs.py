@@ -39,6 +39,7 @@ DOCKER_PROFILE = ROOT / "tests/plugins/seccomp/profiles/docker-28.5-v2-default.j
 OURS = ("ocifw", "native")
 PATIENCE_S = 60
 
+_hidden: list[str] = []
 Times = dict[str, dict[str, list[float]]]
 Change = Callable[[dict[str, Any]], None]
 
@@ -285,7 +286,10 @@ def cgroup_parent() -> Iterator[str]:
     try:
         yield cgroup
     finally:
-        for path in Path(CGROUPS).glob(f"*{cgroup}"):
+        for path in [
+            *Path(CGROUPS).glob(f"*{cgroup}"),
+            *[Path(f"{one}{cgroup}") for one in _hidden],
+        ]:
             for inside, _, _ in os.walk(path, topdown=False):
                 os.rmdir(inside)
 
@@ -352,6 +356,8 @@ def hide_unified(libc: ctypes.CDLL) -> None:
         if libc.mount(source.encode(), target.encode(), kind.encode(), flags, None):
             raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()), target)
 
+    # Some runtimes make cgroups there all the same: a way to remove them again.
+    _hidden.append(f"/proc/self/fd/{os.open(UNIFIED, os.O_PATH | os.O_DIRECTORY)}")
     if libc.unshare(CLONE_NEWNS):
         raise OSError(ctypes.get_errno(), "private mount namespace")
     mount("none", "/", "", MS_REC | MS_PRIVATE)

@@ -22,6 +22,18 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
+OWN_COMMANDS = ("downstream",)
+"""Folders of tests that need more than a machine with Debian's small packages, or minutes: see `./dev help`."""
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Leave out what has a command of its own, unless it is named."""
+    if collection_path.parent != Path(__file__).parent or collection_path.name not in OWN_COMMANDS:
+        return None
+    asked = any(collection_path.name in argument for argument in config.invocation_params.args)
+    return None if asked else True
+
+
 def pytest_report_header(config: pytest.Config) -> str:
     tested = config.getoption("--runtime") or "ocifw"
     return f"runtime: {tested}, uid: {os.geteuid()}, kernel: {os.uname().release}"

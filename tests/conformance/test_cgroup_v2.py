@@ -296,7 +296,7 @@ def test_a_unit_that_is_there(runtime, make_bundle, systemd):
     container_id = runtime.running(first.sh(FOREVER))
     second.linux["cgroupsPath"] = first.linux["cgroupsPath"]
     done = runtime.run(second.sh(FOREVER), check=False)
-    assert done.status == 1 and "already" in done.err
+    assert done.status == 1 and "container's cgroup is not empty" in done.err
     assert runtime.status(container_id) == "running"
 
 

@@ -188,7 +188,6 @@ def test_several_processes(runtime, checkpoints, box):
     assert abs(len(runtime.pids(restored)) - count) <= 1
 
 
-@pytest.mark.runc_agrees
 def test_a_connection_stays(runtime, checkpoints, box):
     """tcp-established: server and client in the container's network namespace go on with their connection."""
     script = QUIET + (

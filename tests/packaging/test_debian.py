@@ -129,7 +129,7 @@ def test_a_set_of_ones_own(full_copy):
     for arguments in ([], ["--profile", "default"]):
         done = machine.ocifw(*arguments, "run", "--bundle", "/srv/box", "box", check=False)
         assert done.returncode != 0
-        assert "acme-own-network" in done.stderr
+        assert "acme's management network" in done.stderr
     machine.run("apt-get", "purge", "-y", "-qq", "acme-container-set")
     (folder / "config.json").write_text(text)
     words = machine.ocifw("run", "--bundle", "/srv/box", "box").stdout.split()

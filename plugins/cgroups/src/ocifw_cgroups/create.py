@@ -54,7 +54,7 @@ class CreateCgroup(RuntimeStep):
                 if _make(folder, mountpoint, self.domain):
                     made.append(folder)
                 elif not self.adopted:
-                    _refuse_used(folder)
+                    refuse_used(folder)
                 if "cpuset" in controllers.split(","):
                     from .controllers.cpuset import fill
 
@@ -114,7 +114,7 @@ def _make(folder: str, mountpoint: str, domain: bool | None) -> bool:
     return True
 
 
-def _refuse_used(folder: str) -> None:
+def refuse_used(folder: str) -> None:
     """Raise OcifwError, with runc's texts, when a cgroup that was there has processes or is frozen.
 
     Processes would share the container's limits and be killed with it; in a frozen cgroup `create` would hang.

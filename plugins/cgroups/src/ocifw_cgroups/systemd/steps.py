@@ -8,7 +8,7 @@ from ocifw.errors import OcifwError
 from ocifw.linux.pidfd import pidfd_open, pidfd_send_signal
 from ocifw.linux.process import prctl
 from ocifw.step import RuntimeStep
-from ocifw_cgroups.create import CreateCgroup
+from ocifw_cgroups.create import CreateCgroup, refuse_used
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -41,6 +41,9 @@ class CreateUnit(CreateCgroup):
         return f"let systemd start {self.unit} ({super().describe()})"
 
     def apply(self, context: Context) -> None:
+        for _, _, folder in self.folders:
+            if os.path.isdir(folder):
+                refuse_used(folder)
         rows = list(self.properties)
         if not self.unit.endswith(".slice"):
             pid = _wait_for_death()
