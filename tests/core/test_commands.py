@@ -59,7 +59,7 @@ def test_signal_numbers_are_the_kernels():
 STORED = {
     "terminal": True,
     "args": ["sleep"],
-    "cwd": "/work",
+    "cwd": "/srv",
     "env": ["A=1"],
     "user": {"uid": 1, "gid": 2, "additionalGids": [3], "umask": 18},
     "capabilities": {"bounding": ["CAP_KILL"], "inheritable": ["CAP_CHOWN"]},

@@ -199,7 +199,17 @@ def test_runc_root(containerd, folder):
     assert list((folder / "state-root/default").iterdir()) == []
 
 
-def test_older_shim(containerd, folder):
+def test_by_name(containerd):
+    """A runtime in containerd's PATH is found by its name."""
+    done = containerd(
+        "run", "--rm", "--runc-binary", containerd.runtime_name, "--cgroup",
+        f"/{containerd.parent}/box", "--snapshotter", "native",
+        containerd.image, "box", "/bin/echo", "hello",
+    )  # fmt: skip
+    assert done.out == "hello\n"
+
+
+def test_older_shim(containerd):
     """The older shim, which finds runc in PATH, finds ours under this name."""
     done = containerd(
         "run", "--rm", "--runtime", "io.containerd.runc.v1", "--cgroup",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shlex
 import shutil
 import signal
 import subprocess
@@ -158,7 +157,8 @@ def test_volumes(podman):
     os.chown(source, UID, UID)
     try:
         script = "stat -c %u /rw; echo x > /rw/file; echo > /ro/file"
-        done = podman.run("-v", f"{source}:/rw", "-v", f"{source}:/ro:ro", podman.image, "sh", "-c", script, check=False)  # fmt: skip
+        volumes = ("-v", f"{source}:/rw", "-v", f"{source}:/ro:ro")
+        done = podman.run(*volumes, podman.image, "sh", "-c", script, check=False)
         assert done.out == "0\n" and "Read-only file system" in done.err
         assert (source / "file").stat().st_uid == UID
     finally:

@@ -225,8 +225,8 @@ def test_environment(engine):
     assert lines[3].split() == ["10.1.2.3", "peer"]
 
 
-def test_new_working_directory(engine):
-    """A working directory that an option names is made, by podman and docker alike."""
+def test_created_with_a_working_directory(engine):
+    """Options of `create` count when the container is started later."""
     engine("create", "--name", "box", "--workdir", "/home", *engine.placed("--", "pwd"))
     assert engine("start", "--attach", "box").out == "/home\n"
 
@@ -539,7 +539,7 @@ def test_many_at_once(engine):
     assert [out for out, _ in results] == [f"{i}\n" for i in range(8)], results
 
 
-def test_info(engine, is_ocifw):
+def test_info(engine):
     """The engine knows the runtime's version."""
     if engine.program == "podman":
         version = json.loads(engine("info", "--format", "json").out)["host"]["ociRuntime"][

@@ -174,7 +174,7 @@ def test_usual_container(create):
     """An engine's usual config gives exactly its mounts, the default devices and links, and nothing of the host."""
     container = create(
         DOCKER,
-        cwd="/work/here",
+        cwd="/srv/here",
         linux={
             "readonlyPaths": ["/proc/sys", "/proc/nowhere"],
             "maskedPaths": ["/proc/keys", "/sys/firmware", "/nowhere"],
@@ -206,7 +206,7 @@ def test_usual_container(create):
         *[f"/proc/self/fd/{number}" for number in range(3)],
     ]
     assert stat.S_IMODE(os.stat(inside(container, "/dev/shm")).st_mode) == 0o1777
-    assert stat.S_IMODE(os.stat(inside(container, "/work/here")).st_mode) == 0o755
+    assert stat.S_IMODE(os.stat(inside(container, "/srv/here")).st_mode) == 0o755
     assert table["/"].root.endswith("/rootfs") and table["/"].options >= {"rw"}
 
 

@@ -332,11 +332,11 @@ def test_finalize():
         maskedPaths=["/proc/kcore", "/proc/keys"],
     )
     document["root"]["readonly"] = True
-    document["process"] = {"cwd": "/work/x"}
+    document["process"] = {"cwd": "/srv/x"}
     found = finalize_steps(document)
     assert found == [
         s.ReopenDevNull(),
-        s.Mkdir("/work/x"),
+        s.Mkdir("/srv/x"),
         s.SetAttributes("/dev", RDONLY),
         s.SetAttributes("/run", RDONLY),
         s.SetAttributes("/all", RDONLY, recursive=True),
