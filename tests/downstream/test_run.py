@@ -448,7 +448,8 @@ def test_shared_namespaces(engine):
 
 def test_stop_without_own_pid_namespace(engine):
     """Who shares the host's pid namespace is stopped with all its children."""
-    engine.start("--pid", "host", *sh("sleep 1000 & sleep 1000 & wait"))
+    engine.start("--pid", "host", *sh("sleep 1000 & sleep 1000 & echo ready; wait"))
+    wait_until(lambda: "ready" in engine("logs", "box").out, "not ready")
     pid = engine.pid()
     children = subprocess.run(
         ["pgrep", "-P", str(pid)], capture_output=True, text=True, check=False
@@ -479,13 +480,14 @@ def test_init_process(engine):
 def test_top(engine):
     """`top` lists the container's processes."""
     engine.start(*sh("sleep 999 & exec sleep 1000"))
-    out = engine("top", "box").out
-    assert "sleep 999" in out and "sleep 1000" in out
+    wait_until(lambda: "sleep 1000" in engine("top", "box").out, "not listed")
+    assert "sleep 999" in engine("top", "box").out
 
 
 def test_stats(engine):
     """`stats` finds the container's memory and processes in its cgroup."""
-    engine.start("--memory", "64m", *sh("sleep 999 & exec sleep 1000"))
+    engine.start("--memory", "64m", *sh("sleep 999 & echo ready; exec sleep 1000"))
+    wait_until(lambda: "ready" in engine("logs", "box").out, "not ready")
     line = engine(
         "stats", "--no-stream", "--format", "{{.MemUsage}} # {{.PIDs}} # {{.CPUPerc}}", "box"
     ).out
