@@ -15,6 +15,7 @@ import tempfile
 import time
 from pathlib import Path
 
+import heavy
 import library
 import report
 import sizes
@@ -70,6 +71,10 @@ def main() -> None:
                 found.created_kb = memory
             # The next has a rootfs of its own; nothing is mounted there.
             shutil.rmtree(place)
+        say(heavy.NAME)
+        place = folder / "heavy"
+        place.mkdir()
+        found.heavy = heavy.measure(runtimes, place, amount.rounds)
         say("memory in the foreground")
         found.foreground_kb = verbs.measure_foreground(runtimes, folder, amount.foreground)
         say("containers per second")

@@ -6,6 +6,7 @@ import json
 import statistics
 from typing import TYPE_CHECKING
 
+import heavy
 import library
 import machine
 import plot
@@ -28,6 +29,7 @@ class Results:
         self.runtimes = runtimes
         self.rounds = rounds
         self.situations: dict[str, Times] = {}
+        self.heavy: Times = {}
         self.created_kb: dict[str, list[int]] = {}
         self.foreground_kb: dict[str, list[int]] = {}
         self.rates: dict[int, library.Rates] = {}
@@ -46,6 +48,7 @@ def write(found: Results, folder: Path) -> str:
             *_targets(found),
             *_summary(found),
             *_situations(found),
+            *_heavy(found),
             *_memory(found),
             *_rates(found),
             *_sizes(found, plots),
@@ -167,6 +170,12 @@ def _situations(found: Results) -> list[str]:
         "",
     ]
     return lines
+
+
+def _heavy(found: Results) -> list[str]:
+    if not found.heavy:
+        return []
+    return [f"## {heavy.NAME}", "", *heavy.table(found.heavy), ""]
 
 
 def _memory(found: Results) -> list[str]:

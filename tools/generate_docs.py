@@ -1,9 +1,10 @@
-"""Write the documents that are made from code: steps.md, hooks.md, api.json in docs/. `./dev docs` runs it; a test compares.
+"""Write the documents in docs/ that are made from code: steps.md, hooks.md, api.json, profile.schema.json.
 
     python3 tools/generate_docs.py [--check]
 
---check writes nothing and ends with 1 when a document is not what it would write. api.json is the contract with plugins: what
-is in there may not be changed or removed while the first number of `hookspecs.API_VERSION` stays.
+`./dev docs` runs it; a test compares. --check writes nothing and ends with 1 when a document is not what it would write.
+api.json is the contract with plugins: what is in there may not be changed or removed while the first number of
+`hookspecs.API_VERSION` stays.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "core" / "src"))
 
 from ocifw import hookspecs, steps  # noqa: E402 - the checkout's, whatever is installed
+from ocifw.profile_schema import published  # noqa: E402
 
 INTRODUCTION = """\
 # Container steps
@@ -228,6 +230,7 @@ def main() -> int:
         docs / "steps.md": steps_md(),
         docs / "hooks.md": hooks_md(),
         docs / "api.json": api_json(docs / "api.json"),
+        docs / "profile.schema.json": json.dumps(published(), indent=1, ensure_ascii=False) + "\n",
     }
     stale = [
         path for path, text in documents.items() if not path.exists() or path.read_text() != text

@@ -124,6 +124,37 @@ def wait_for_more(runtime, container_id, before):
     wait_until(lambda: number(runtime, container_id) > before, f"{container_id} does not count")
 
 
+# ---- policy --------------------------------------------------------------------------------------------------------
+
+
+def test_policy_at_restore(runtime, checkpoints, box, tmp_path):
+    """What breaks a rule is not restored; rules that are not in effect any more are told; those that are, bind what follows."""
+    profile = tmp_path / "site.yaml"
+    profile.write_text(
+        "policy:\n  - {deny: exec.user.uid is 1, reason: one is taken, name: no-one}\n"
+    )
+    profile.chmod(0o644)
+    strict = tmp_path / "strict.yaml"
+    strict.write_text("policy:\n  - {deny: process.user.uid is 0, reason: nobody is root}\n")
+    strict.chmod(0o644)
+    container_id = runtime.running(box.sh(COUNT), "--profile", profile)
+    wait_for_file(runtime, container_id, "/tmp/n")
+    checkpoints.checkpoint(container_id)
+    checkpoints.restore(box, "--profile", strict, container_id=container_id, check=False)
+    assert checkpoints.done.status != 0
+    assert f"{strict}:2:5: deny process.user.uid is 0: nobody is root" in checkpoints.done.err
+    assert "does not exist" in runtime("state", container_id, check=False).err
+    restored = checkpoints.restore(box, "--profile", profile)
+    assert "policy" not in checkpoints.done.err
+    refused = runtime("exec", "--user", "1", restored, "true", check=False)
+    assert "one is taken" in refused.err
+    runtime("delete", "--force", restored)
+    checkpoints.restore(box)
+    assert f"does not count for this restore: no-one: deny exec.user.uid is 1 ({profile}:2:5)" in (
+        checkpoints.done.err
+    )
+
+
 # ---- what works ----------------------------------------------------------------------------------------------------
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
+from pathlib import Path
 from xml.etree import ElementTree as ET
 
 import pytest
@@ -63,6 +64,41 @@ def test_explain_a_container(runtime, bundle, profile):
     found = json.loads(runtime("explain", "--json", container, "linux.resources.pids.limit").out)
     assert found["value"] == 66 and found["origin"]["layer"] == "update"
     assert "linux.resources.pids.limit = 66" in runtime("explain", container).out
+
+
+def test_explain_a_container_of_another_config(runtime, bundle, profile):
+    """Origins name the file that --config chose, for a bundle and for a container, whatever becomes of it."""
+    bundle.sh(FOREVER)
+    (bundle.path / "config.json").rename(bundle.path / "other.json")
+    path = profile("config: {hostname: box2}\n")
+    options = ["--config", "other.json", "--profile", path]
+    out = runtime("explain", "-b", bundle.path, *options, "--json", "root").out
+    assert json.loads(out)["origin"]["file"] == f"{bundle.path}/other.json"
+    container = runtime.id()
+    runtime("run", "-d", "-b", bundle.path, *options, container)
+    (bundle.path / "other.json").unlink()
+    found = json.loads(runtime("explain", "--json", container, "root").out)
+    assert found["origin"]["file"] == f"{bundle.path}/other.json"
+
+
+def test_explain_says_what_is_not_of_create(runtime, bundle):
+    """The steps of a container are planned anew; that, and what has changed about its plugins since, is told."""
+    container = runtime.running(bundle.sh(FOREVER))
+    assert json.loads(runtime("explain", "--json", container, "hostname").out)["changed"] == []
+    out = " ".join(runtime("explain", container, "hostname").out.split())
+    assert "set hostname box" in out
+    assert "planned anew from the stored config" in out and "differ" not in out
+    path = Path(runtime.root, container, "state.json")
+    state = json.loads(path.read_text())
+    row = next(row for row in state["plugins"] if row[0] == "namespaces")
+    row[2] = "0" * 64
+    path.write_text(json.dumps(state))
+    out = " ".join(runtime("explain", container, "hostname").out.split())
+    assert "they may differ from those that made it: plugin namespaces was changed on disk" in out
+    found = json.loads(runtime("explain", "--json", container, "hostname").out)
+    assert found["changed"] == ["plugin namespaces was changed on disk"]
+    out = runtime("explain", "-b", bundle.path, "hostname").out
+    assert "planned anew" not in out
 
 
 def test_explain_what_is_not_there(runtime, bundle):
@@ -274,6 +310,36 @@ def test_validate_the_machine(runtime, bundle):
         "root.path",
         "hooks.poststop[0].path",
     }
+
+
+def test_validate_goes_on(runtime, bundle, profile):
+    """What is wrong at one stage does not hide what is at the next: schema, owners, policy, machine, unknown keys."""
+    bundle.config["hostname"] = 5
+    bundle.process["cwd"] = "relative"
+    bundle.process["rlimits"] = [{"type": "RLIMIT_NOSUCH", "hard": 1, "soft": 1}]
+    bundle.config["hooks"] = {"poststop": [{"path": "/nosuchprogram"}]}
+    bundle.config["mounts"].append({"destination": "/proc/x", "type": "tmpfs"})
+    bundle.linux["maskedPath"] = []
+    bundle.write()
+    strict = profile("policy:\n  - {deny: process.user.uid is 0, reason: no}\n", "strict")
+    status, found = validate(runtime, bundle, "--profile", strict)
+    assert status == 1
+    assert {("config", "hostname"), ("config", "process.cwd"), ("unknown", "linux.maskedPath"),
+            ("policy", ""), ("host", "hooks.poststop[0].path")} <= {(k, p) for _, k, p in found}  # fmt: skip
+    assert any("mounts[" in path for _, kind, path in found if kind == "plugin"), found
+
+
+def test_validate_without_wrong_profiles(runtime, bundle, profile):
+    """Beside what is wrong with a profile, what is wrong with config.json alone is told."""
+    bundle.config["hooks"] = {"poststop": [{"path": "/nosuchprogram"}]}
+    bundle.write()
+    wrong = profile("config:\n  hostnam: x\n", "wrong")
+    status, found = validate(runtime, bundle, "--profile", wrong)
+    assert status == 1
+    assert [(kind, path) for _, kind, path in found] == [
+        ("profile", "config.hostnam"),
+        ("host", "hooks.poststop[0].path"),
+    ]
 
 
 def test_validate_usage(runtime, bundle):

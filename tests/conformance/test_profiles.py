@@ -113,6 +113,22 @@ def test_policy_at_create(runtime, bundle, profile):
     assert "does not exist" in runtime("state", container_id, check=False).err
 
 
+def test_policy_at_restore(runtime, bundle, profile, tmp_path):
+    """What breaks a rule is not restored, whatever the images hold: nothing of them is looked at."""
+    path = profile("policy:\n  - {deny: process.user.uid is 0, reason: nobody is root here}\n")
+    bundle.write()
+    container_id = runtime.id()
+    arguments = ["restore", "-b", bundle.path, "--image-path", tmp_path / "none", container_id]
+    for words in (
+        ["--profile", path, *arguments],
+        [*arguments[:1], "--profile", path, *arguments[1:]],
+    ):
+        done = runtime(*words, check=False)
+        assert done.status == 1
+        assert f"policy: {path}:2:5: deny process.user.uid is 0: nobody is root here" in done.err
+    assert "does not exist" in runtime("state", container_id, check=False).err
+
+
 def test_nothing_is_read_again(runtime, bundle, profile):
     """After create, neither the profile nor config.json is needed or looked at: exec, update and delete go by the state."""
     path = profile(
@@ -275,39 +291,3 @@ def test_hardened_runs_python(runtime, bundle, tmp_path):
         pytest.skip("needs /usr/bin/python3")
     done = runtime.run(bundle, "--profile", "hardened")
     assert done.out == "200 1000\n[1, 2]\n"
-
-
-@pytest.mark.slow
-def test_hardened_runs_postgresql(runtime, bundle, tmp_path):
-    """PostgreSQL, started as root like its image: makes its files, becomes its user, answers and stops."""
-    found = sorted(Path("/usr/lib/postgresql").glob("*/bin/postgres"))
-    if not found:
-        pytest.skip("needs postgresql")
-    host_bundle(bundle, tmp_path).sh(
-        f"export PATH={found[-1].parent}:$PATH; mkdir /data/pg; chown 1000:1000 /data/pg\n"
-        "exec setpriv --reuid 1000 --regid 1000 --clear-groups sh -ec '\n"
-        "initdb -A trust -D /data/pg >/dev/null\n"
-        'pg_ctl -w -D /data/pg -l /tmp/log -o "-k /tmp -c listen_addresses=" start >/dev/null\n'
-        'psql -h /tmp -At postgres -c "select 40 + 2"; pg_ctl -D /data/pg -m fast stop >/dev/null\''
-    )
-    assert runtime.run(bundle, "--profile", "hardened").out == "42\n"
-
-
-@pytest.mark.slow
-def test_hardened_runs_nginx(runtime, bundle, tmp_path):
-    """nginx, started as root: binds port 80, makes its folders, its workers become their user, and it answers."""
-    if not Path("/usr/sbin/nginx").exists():
-        pytest.skip("needs nginx")
-    host_bundle(bundle, tmp_path)
-    (tmp_path / "debian/etc/nginx.conf").write_text(
-        "user service service; pid /run/nginx.pid; error_log stderr; events {}\n"
-        "http { access_log off; client_body_temp_path /run/b; proxy_temp_path /run/p; fastcgi_temp_path /run/f;\n"
-        "uwsgi_temp_path /run/u; scgi_temp_path /run/s; server { listen 80; location / { return 200 hello; } } }\n"
-    )
-    bundle.sh(
-        "mkdir -p /run/log; nginx -c /etc/nginx.conf -p /run -e stderr -g 'daemon off;' &\n"
-        "until [ -s /run/nginx.pid ]; do :; done\n"
-        "/usr/bin/python3 -c 'import urllib.request; print(urllib.request.urlopen(\"http://127.0.0.1/\").read())'\n"
-        "kill -QUIT $(cat /run/nginx.pid); wait"
-    )
-    assert runtime.run(bundle, "--profile", "hardened").out == "b'hello'\n"

@@ -153,6 +153,15 @@ def test_all_violations_at_once():
     )
 
 
+def test_a_rule_with_a_name():
+    """The name of a rule, by which a profile can remove it, stands before its text."""
+    with pytest.raises(PolicyError) as caught:
+        check_create(rules({"deny": "process.user.uid is 0", "name": "no-root"}), CONFIG, plan())
+    assert str(caught.value) == (
+        "policy: site.yaml:1:5: no-root: deny process.user.uid is 0: because (process.user.uid is 0)"
+    )
+
+
 def test_secrets_are_not_shown():
     """A value of the environment may be a secret, and is in no error."""
     with pytest.raises(PolicyError) as caught:

@@ -345,6 +345,7 @@ def test_set(machine, text, path, value):
         ("linux.namespaces[]=1", "expected a key in brackets"),
         ("linux.namespaces[pid]=1", "linux.namespaces[pid] is an object"),
         ("linux.maskedPaths[x]=1", "members of linux.maskedPaths have no key"),
+        ("linux.namespaces=[{type: pid}]", "--set linux.namespaces=[{type: pid}]: linux.namespaces: must be an array"),
         ("hostnme=x", "--set hostnme=x: hostnme: is not known: did you mean hostname?"),
         ("linux.resources.pids.limit=many", "--set linux.resources.pids.limit=many: linux.resources.pids.limit: must be"),
         ("process.cwd=null", "process.cwd: is required"),

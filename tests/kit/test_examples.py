@@ -84,6 +84,29 @@ def test_each_passes_its_tests(with_examples, repository, name):
         assert "skipped" not in done.stdout or "Landlock" in done.stdout, done.stdout
 
 
+def test_the_example_of_a_company(installation, repository):
+    """packaging/acme: its plugin passes its tests; its set, profile and policy count where they are installed."""
+    acme = repository / "packaging/acme"
+    install(installation, acme)
+    done = run_tests(installation, acme)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "acme-site" not in installation.names()
+    for path in acme.glob("profiles/*.yaml"):
+        shutil.copy(path, installation.library / "ocifw/profiles")
+    for path in acme.glob("sets.d/*.yaml"):
+        installation.set(path.stem, path.read_text())
+    checked = installation.ocifw("sets", "check")
+    assert checked.returncode == 0, checked.stderr
+    assert installation.names()[-1] == "acme-site"
+    bundle = installation.prefix / "bundle"
+    assert installation.ocifw("bundle", bundle).returncode == 0
+    found = installation.ocifw("explain", "--bundle", bundle, "process.env")
+    assert "ACME_SITE=unknown" in found.stdout and "plugin acme-site" in found.stdout
+    plan = ["plan", "--bundle", bundle, "--set", "linux.namespaces-=network", "box"]
+    refused = installation.ocifw("--profile", "default", *plan)
+    assert refused.returncode == 1 and "acme-own-network: require" in refused.stderr
+
+
 def test_installed_they_are_inert(with_examples):
     """Without the set they are there and do nothing."""
     listed = with_examples.ocifw("plugins", "list").stdout

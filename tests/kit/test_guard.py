@@ -11,7 +11,9 @@ import types
 
 import pytest
 
-from ocifw import guard, linking, plugins
+from ocifw import guard, linking, phases, plugins
+from ocifw.container import Container
+from ocifw.context import Context, Request
 from ocifw.errors import OcifwError, PluginError
 from ocifw.hookspecs import API_VERSION
 from ocifw.plugins import PluginSet
@@ -162,6 +164,46 @@ def test_nothing_of_a_change_is_left(plugin):
     with pytest.raises(PluginError, match=r"changed config\.hostname"):
         plan_of(config, [plugin(f"{HEAD}def ocifw_enter(config):\n    config['hostname'] = 'x'")])
     assert config == before
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        ("request.container.state['pid'] = 1", "changed request.container.pid"),
+        ("request.container.config['hostname'] = 'x'", "changed request.container.config.hostname"),
+        ("request.container = None", "Request.container cannot be changed"),
+    ],
+)
+def test_the_container_of_exec(plugin, body, message):
+    """A plugin that changes the container that `exec` is about is named; the container is as it was."""
+    state = {"id": "box", "pid": 7, "config": config_of("plain"), "notes": {}}
+    before = copy.deepcopy(state)
+    request = Request("exec", "box", "/b", "/b/r", "/s", container=Container("/s", state))
+    active = linked([plugin(f"{HEAD}def ocifw_enter(request):\n    {body}")], first_party=False)
+    with pytest.raises(PluginError, match=f"plugin bad: ocifw_enter: .*{message}"):
+        active.ask("ocifw_enter", {"request": request})
+    assert state == before and request.container.state is state
+
+
+def test_watchers_get_a_copy(plugin):
+    """What a watcher does to the context, nobody else sees; it has no file descriptors, and its warnings are kept by name."""
+    context = Context("box", "/b", "/s", annotations={"a": "b"}, pid=7, notes={"own": [1]})
+    context.fds["start"] = 99
+    body = (
+        "    assert (context.id, context.pid, context.notes) == ('box', 7, {'own': [1]})\n"
+        "    assert context.oci_state('created')['annotations'] == {'a': 'b'}\n"
+        "    assert not context.fds\n"
+        "    context.warn('slow')\n    context.pid = 1\n    context.notes['own'].append(2)\n"
+        "    context.annotations.clear()\n    context.close()\n    context.undoing = True\n"
+        "    context.fds['start'] = 3\n    steps.append(4) if hasattr(steps, 'append') else None\n"
+    )
+    source = f"{HEAD}def ocifw_run_phase(phase, side, steps, context):\n{body}"
+    steps = []
+    arguments = {"phase": phases.CREATED, "side": "runtime", "steps": steps, "context": context}
+    linked([plugin(source)], first_party=False).ask("ocifw_run_phase", arguments)
+    assert context.warnings == ["plugin bad: slow"]
+    assert (context.pid, context.notes, context.annotations) == (7, {"own": [1]}, {"a": "b"})
+    assert context.fds == {"start": 99} and not context.undoing and steps == []
 
 
 def test_two_that_set_the_same(plugin):

@@ -116,8 +116,8 @@ def test_a_set_of_ones_own(full_copy):
     (machine.root / "etc/acme").mkdir()
     (machine.root / "etc/acme/site").write_text("berlin\n")
     show = "echo $ACME_SITE $(ulimit -n); grep Seccomp: /proc/self/status"
-    folder = machine.bundle("box", "/bin/sh", "-c", show)
-    words = machine.ocifw("run", "--bundle", "/srv/box", "box").stdout.split()
+    folder = machine.bundle("site", "/bin/sh", "-c", show)
+    words = machine.ocifw("run", "--bundle", "/srv/site", "site").stdout.split()
     assert words[0] == "berlin"
     assert int(words[1]) <= 4096
     assert words[-1] == "2"
@@ -127,12 +127,12 @@ def test_a_set_of_ones_own(full_copy):
     assert '"network"' in text
     (folder / "config.json").write_text(text.replace('"network"', '"time"'))
     for arguments in ([], ["--profile", "default"]):
-        done = machine.ocifw(*arguments, "run", "--bundle", "/srv/box", "box", check=False)
+        done = machine.ocifw(*arguments, "run", "--bundle", "/srv/site", "site", check=False)
         assert done.returncode != 0
         assert "acme's management network" in done.stderr
     machine.run("apt-get", "purge", "-y", "-qq", "acme-container-set")
     (folder / "config.json").write_text(text)
-    words = machine.ocifw("run", "--bundle", "/srv/box", "box").stdout.split()
+    words = machine.ocifw("run", "--bundle", "/srv/site", "site").stdout.split()
     assert words[-1] == "0"
     assert "berlin" not in words
 

@@ -39,7 +39,7 @@ QEMU_PACKAGES = "qemu-system-x86 qemu-system-common qemu-system-data seabios qem
 PACKAGES = (
     "systemd systemd-sysv libpam-systemd dbus dbus-user-session udev kmod procps"
     " runc crun podman conmon containerd netavark nftables fuse-overlayfs slirp4netns passt uidmap"
-    " criu libcriu2 python3-pycriu iptables busybox-static libseccomp2 strace"
+    " criu libcriu2 python3-pycriu iptables redis-server busybox-static libseccomp2 strace"
     " apparmor selinux-policy-default policycoreutils selinux-utils"
     " iproute2 e2fsprogs util-linux-extra libcap2-bin attr acl ca-certificates"
     " python3 python3-venv python3-dev gcc libc6-dev"

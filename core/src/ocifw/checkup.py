@@ -1,24 +1,34 @@
-"""Everything that can be told about a bundle before a container is made of it: what is wrong, where, and how bad."""
+"""Everything that can be told about a bundle before a container is made of it: what is wrong, where, and how bad.
+
+What is wrong at one stage does not keep the others from being looked at: what is broken in config.json is left out for
+them, wrong profiles are, and each plugin is asked by itself when one refuses.
+"""
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 from . import feasibility
 from .creation import Creation
+from .document import dump
 from .errors import ConfigError, OcifwError, Problem
 from .json_places import original, places_of_file
 from .layers import path_text
+from .linux.memfd import sealed
 from .policy import PolicyError
+from .pruned import overlaps, pruned
 from .record import Record
+from .refusals import config_violations, refusals
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator, Iterable, Iterator
     from typing import Any
 
     from .context import Globals
     from .display import Paint
     from .layers import Path, Place
+    from .policy import Violation
 
 ERROR, WARNING = feasibility.ERROR, feasibility.WARNING
 
@@ -51,44 +61,86 @@ class _Checkup:
         self.config_file = config_file
         self.file = f"{bundle}/{config_file}"
         self.places: dict[Path, Place] | None = None
+        self.gone: list[str] = []
 
     def findings(self) -> Iterator[Finding]:
-        from .creation import read_config
+        from .document import read
+        from .validate import check as check_document
         from .validate import warnings
 
         try:
-            before = read_config(self.bundle, self.config_file)
+            before = read(self.file, "config.json")
         except ConfigError as error:
             yield from self._problems("config", error.problems)
             return
-        for path, message in warnings(before, "config"):
-            yield self._finding(WARNING, "unknown", Problem(path, message), before)
+        config: dict[str, Any] | None = before
         try:
-            creation = Creation(self.globals, "validate", self.bundle, self.config_file)
+            check_document(before, "config", self.file)
         except ConfigError as error:
-            yield from self._problems("profile", error.problems)
+            yield from self._problems("config", error.problems)
+            # What else is wrong is told as well, of what is right so far.
+            config, self.gone = pruned(before)
+        if config is None:
             return
-        except OcifwError as error:
-            yield Finding(ERROR, "profile", "", str(error), "")
-            return
-        yield from self._plan(creation, before)
-        yield from self._host(creation, before)
+        for path, message in warnings(config, "config"):
+            yield self._finding(WARNING, "unknown", Problem(path, message), before)
+        creation = yield from self._creation(config)
+        if creation is not None:
+            yield from self._plan(creation, before)
+            yield from self._host(creation, before)
+
+    def _creation(self, config: dict[str, Any]) -> Generator[Finding, None, Creation | None]:
+        """What `create` would begin with; without the profiles and --set when these are wrong."""
+        bare = self.globals.changed(profiles=(), sets=(), program="", own_profile="")
+        for globals_ in (self.globals, bare):
+            try:
+                return self._read(globals_, config)
+            except ConfigError as error:
+                yield from self._problems("profile", error.problems)
+            except OcifwError as error:
+                yield Finding(ERROR, "profile", "", str(error), "")
+        return None
+
+    def _read(self, globals_: Globals, config: dict[str, Any]) -> Creation:
+        if not self.gone:
+            return Creation(globals_, "validate", self.bundle, self.config_file)
+        # It is read as any other: no way into `create` goes around the checks.
+        fd = sealed("config.json", dump(config).encode())
+        try:
+            return Creation(globals_, "validate", self.bundle, f"/proc/self/fd/{fd}")
+        finally:
+            os.close(fd)
 
     def _plan(self, creation: Creation, before: dict[str, Any]) -> Iterator[Finding]:
         """What the plugins that own the fields say, and the policy."""
         try:
             creation.plan()
-        except ConfigError as error:
-            for problem in error.problems:
-                yield self._of(creation, ERROR, "plugin", problem, before)
         except PolicyError as error:
-            for one in error.violations:
-                text = f"{one.rule.kind} {one.rule.text}: {one.rule.reason} ({one.found})"
-                yield Finding(ERROR, "policy", "", text, one.rule.origin)
+            yield from self._policy(error.violations)
         except OcifwError as error:
-            yield Finding(ERROR, "plugin", "", str(error), "")
+            yield from self._refused(creation, error, before)
+            for other in refusals(creation):
+                yield from self._refused(creation, other, before)
+            yield from self._policy(config_violations(creation))
         for text in creation.host.warnings:
             yield Finding(WARNING, "host", "", text, "")
+
+    def _refused(
+        self, creation: Creation, error: OcifwError, before: dict[str, Any]
+    ) -> Iterator[Finding]:
+        """What planning failed with, unless it is about what is gone."""
+        whole = [Problem("", str(error))]
+        for problem in error.problems if isinstance(error, ConfigError) else whole:
+            if not overlaps(problem.path, self.gone):
+                yield self._of(creation, ERROR, "plugin", problem, before)
+
+    def _policy(self, violations: Iterable[Violation]) -> Iterator[Finding]:
+        for one in violations:
+            rule = one.rule
+            if self.gone and (rule.root == "plan" or overlaps(rule.path, self.gone)):
+                continue
+            text = f"{rule.title}: {rule.reason} ({one.found})"
+            yield Finding(ERROR, "policy", "", text, rule.origin)
 
     def _host(self, creation: Creation, before: dict[str, Any]) -> Iterator[Finding]:
         criu = creation.plugins.has("ocifw_checkpoint")

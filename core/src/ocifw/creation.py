@@ -100,7 +100,12 @@ class Creation:
             from . import profile
 
             self.effective = profile.effective(
-                globals_, self.config, self.request, self.host, self.plugins
+                globals_,
+                self.config,
+                self.request,
+                self.host,
+                self.plugins,
+                config_file=config_file,
             )
             if self.effective is not None:
                 self._lay(self.effective)

@@ -30,7 +30,8 @@ class View:
     """A config with all that is known about it.
 
     before: config.json as it is in the bundle, None when only the container's state is there. plan: None when there is
-    none; failure says why.
+    none; failure says why. changed: how the plugins differ from those that made the container. remarks: what is to be
+    known about the steps.
     """
 
     def __init__(
@@ -49,6 +50,8 @@ class View:
         self.places = {} if before is None else places_of_file(file)
         self.plan: Plan | None = None
         self.failure = ""
+        self.changed: list[str] = []
+        self.remarks: list[str] = []
 
     def origin(self, path: Path) -> Origin:
         """Where a value comes from; of config.json with the line."""
@@ -56,7 +59,7 @@ class View:
         if found.layer != "config.json":
             return found
         if self.before is None:
-            return Origin("config.json", "config.json")
+            return found
         own = original(path, self.config, self.before)
         line, column = self.places.get(own, (0, 0))
         return Origin("config.json", self.file, line, column)
@@ -76,9 +79,17 @@ def of_bundle(creation: Creation, config_file: str) -> View:
     return view
 
 
+_ANEW = "planned anew from the stored config, with the plugins and the machine of today"
+
+
 def of_container(container: Container) -> View:
-    """What a container was created with, and `update` changed: nothing of the bundle is read again."""
+    """What a container was created with, and `update` changed: nothing of the bundle or of profiles is read again.
+
+    The steps that made it are not stored, which would cost every `create` time: they are planned anew, and what has
+    changed about the plugins since is told.
+    """
     from . import plugins
+    from .changed import differences
     from .context import Host, Request
     from .plan import make_plan
     from .profile import stored
@@ -100,6 +111,12 @@ def of_container(container: Container) -> View:
         view.plan = make_plan(active, container.config, request, Host())
     except OcifwError as error:
         view.failure = str(error)
+    remembered = state.get("plugins") or []
+    if remembered:
+        view.changed = list(differences(remembered, plugins.made_by(active)))
+    view.remarks.append(_ANEW)
+    if view.changed:
+        view.remarks.append(f"they may differ from those that made it: {', '.join(view.changed)}")
     return view
 
 
@@ -134,6 +151,8 @@ def explain(view: View, text: str) -> Document:
         "plugin": owner,
         "steps": [_step(step) for step in _steps(view.plan, name)],
         "plan": view.failure or None,
+        "remarks": view.remarks,
+        "changed": view.changed,
     }
 
 
@@ -270,6 +289,9 @@ def as_text(document: Document, paint: Paint) -> Iterator[str]:
         yield from _row("" if index else "steps", text, paint)
     if document["plan"]:
         yield from _row("plan", f"there is none: {document['plan']}", paint)
+    if document["steps"] or document["changed"]:
+        for remark in document["remarks"]:
+            yield from _row("", remark, paint)
 
 
 def rows_text(rows: Iterable[Document], paint: Paint) -> Iterator[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from html import escape
 from itertools import groupby
 from typing import TYPE_CHECKING
+from unicodedata import east_asian_width
 
 from .display import WIDTH, Paint, printable, wrapped
 from .phases import CONTAINER
@@ -105,10 +106,18 @@ def _lines(steps: Sequence[Step]) -> list[tuple[str, str]]:
     lines = []
     for plugin, own in _by_plugin(steps):
         lines.append(("p", plugin))
-        for step in own:
-            text = printable(step.describe())
-            lines.append(("", text if len(text) <= _LETTERS else f"{text[: _LETTERS - 1]}…"))
+        lines += [("", printable(step.describe())) for step in own]
     return lines
+
+
+def _cut(text: str) -> str:
+    """What fits into a lane: letters of East Asia are twice as wide."""
+    columns = 0
+    for position, letter in enumerate(text):
+        columns += 2 if east_asian_width(letter) in "WF" else 1
+        if columns >= _LETTERS and text[position + 1 :]:
+            return f"{text[:position]}…"
+    return text
 
 
 def _box(phase: Phase, lines: list[tuple[str, str]], y: int, height: int) -> str:
@@ -121,8 +130,12 @@ def _box(phase: Phase, lines: list[tuple[str, str]], y: int, height: int) -> str
     ]
     for number, (kind, text) in enumerate(lines):
         indent = 10 if kind else 24
+        short, tip = escape(_cut(text)), ""
+        if _cut(text) != text:
+            # Browsers show it where the pointer is.
+            tip = f"<title>{escape(text)}</title>"
         parts.append(
-            f'<text class="{kind or "s"}" x="{x + indent}" y="{y + _HEAD + 12 + number * _LINE}">{escape(text)}</text>'
+            f'<text class="{kind or "s"}" x="{x + indent}" y="{y + _HEAD + 12 + number * _LINE}">{short}{tip}</text>'
         )
     return "\n".join(parts)
 

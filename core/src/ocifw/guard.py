@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from types import GeneratorType
     from typing import Any
 
+    from .context import Context
     from .plugins import Implementation, Plugin
 else:
     GeneratorType = type(_ for _ in ())
@@ -111,6 +112,11 @@ class Guard:
             return wrapper
         answer = self.within_limit(hook, implementation, _whole, function, given)
         self.check_unchanged(hook, implementation, arguments)
+        if "context" in implementation.arguments:
+            seen = given[implementation.arguments.index("context")]
+            arguments["context"].warnings += [
+                f"plugin {implementation.plugin}: {text}" for text in seen.warnings
+            ]
         return check_answer(hook, implementation.plugin, answer)
 
     # -- what is given ---------------------------------------------------------------------------------------------
@@ -127,6 +133,11 @@ class Guard:
         value = arguments[name]
         if name == "container":
             return type(value)(value.folder, self._copy(name, value.state))
+        if name == "request" and value.container is not None:
+            state = self._copy("request.container", value.container.state)
+            return value.changed(container=type(value.container)(value.container.folder, state))
+        if name == "context":
+            return _seen(value)
         if type(value) is dict:
             return self._copy(name, value)
         if type(value) is list:
@@ -148,8 +159,12 @@ class Guard:
     ) -> None:
         """Raise PluginError when the copies that the plugin got are no copies any more."""
         for name in implementation.arguments:
+            if name not in arguments:
+                continue
+            if name == "request":
+                name = "request.container"  # all else in it cannot be changed
             known = self._copies.get(name)
-            if known is None or name not in arguments:
+            if known is None:
                 continue
             original, copy = known
             if original != copy:
@@ -276,6 +291,21 @@ def check_answer(hook: str, plugin: str, answer: Any) -> Any:
     elif hook in _MAPPINGS and not isinstance(answer, dict):
         raise PluginError(plugin, hook, f"answered with {_kind(answer)}, expected a mapping")
     return answer
+
+
+def _seen(context: Context) -> Context:
+    """The context as a plugin that watches sees it: a copy, without the file descriptors, which are not its to close."""
+    seen = type(context)(
+        context.id,
+        context.bundle,
+        context.state_dir,
+        context.oci_version,
+        dict(context.annotations),
+        context.pid,
+        loads(dumps(context.notes, 2)),  # noqa: S302 -- our own
+    )
+    seen.undoing = context.undoing
+    return seen
 
 
 def _kind(value: Any) -> str:

@@ -623,7 +623,8 @@ def ocifw_run_phase(
 
     **Runs in** the runtime, also for phases of the container's side (the baton tells).
     **The container process** is as `phase.process` says.
-    **May** record. **Must not** change, delay or fail anything. Spec: none. Example::
+    **May** record, and warn by `context.warn`. **Must not** change, delay or fail anything: of `context` it has a copy.
+    Spec: none. Example::
 
         @hookimpl
         def ocifw_run_phase(phase):

@@ -230,6 +230,9 @@ def checkpoint(globals_: Globals, container_id: str, options: dict[str, Any]) ->
                 "checkpoint: no active plugin handles it: install the plugin ocifw-criu"
             )
         operate(container, "ocifw_checkpoint", {"options": options})
+        from .dumped_policy import note
+
+        note(options["image-path"], container)
     if not (options["leave-running"] or options["pre-dump"]):
         delete(globals_, container_id, force=True)
 

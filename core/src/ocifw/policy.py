@@ -54,6 +54,17 @@ class Rule(Record):
         """FILE:LINE:COLUMN."""
         return f"{self.file}:{self.line}:{self.column}"
 
+    @property
+    def path(self) -> str:
+        """The path that it is about, as text, without the keys of list members."""
+        return _text(self.root, self.steps)
+
+    @property
+    def title(self) -> str:
+        """The rule as it was written, after the name that it was given, if any."""
+        text = f"{self.kind} {self.text}"
+        return text if self.name == text else f"{self.name}: {text}"
+
 
 class Violation(Record):
     """A rule that does not hold. found: what was found instead, with its path."""
@@ -63,7 +74,7 @@ class Violation(Record):
 
     def __str__(self) -> str:
         rule = self.rule
-        return f"{rule.origin}: {rule.kind} {rule.text}: {rule.reason} ({self.found})"
+        return f"{rule.origin}: {rule.title}: {rule.reason} ({self.found})"
 
 
 class PolicyError(OcifwError):

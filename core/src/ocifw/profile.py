@@ -99,8 +99,11 @@ def effective(
     host: Host,
     active: PluginSet,
     roots: Roots | None = None,
+    config_file: str = CONFIG_JSON,
 ) -> Effective | None:
     """What counts for a new container; None when it is config.json alone. `config` is not changed.
+
+    config_file: the name of the file in the bundle that `config` was read from.
 
     Raises ConfigError with every problem of a profile, and of the config that came out, each with its origin.
     """
@@ -121,7 +124,9 @@ def effective(
     table: Table = {"layers": []}
     if references or last:
         table = load(references, active, request.bundle, roots, last)
-    return lay(table, config, request, host, active, globals_.sets, (*references, *last), how)
+    return lay(
+        table, config, request, host, active, globals_.sets, (*references, *last), how, config_file
+    )
 
 
 def choose(
@@ -257,9 +262,10 @@ def lay(
     sets: Sequence[str] = (),
     names: Sequence[str] = (),
     how: str = "",
+    config_file: str = CONFIG_JSON,
 ) -> Effective:
     """Lay a compiled profile, and --set, over a valid config.json. Raises ConfigError, with the origin of what is wrong."""
-    layers = [(CONFIG_JSON, f"{request.bundle}/{CONFIG_JSON}" if request.bundle else CONFIG_JSON)]
+    layers = [(CONFIG_JSON, os.path.join(request.bundle, config_file))]
     layering = _beginning(config, request, active, layers)
     facts = Facts(layering.value.get("annotations") or {}, request, host)
     if active.has("ocifw_edits"):

@@ -48,7 +48,7 @@ def laid(
     host = Host()
     request = Request("create", "profile", on.bundle, "", "", rootless=rootless)
     table = load(references, active, on.bundle, roots)
-    return lay(table, on.config, request, host, active, (), references, "")
+    return lay(table, on.config, request, host, active, (), references, "", on.name)
 
 
 # ---- list, which -------------------------------------------------------------------------------------------------

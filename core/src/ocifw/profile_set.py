@@ -33,10 +33,26 @@ def unknown_keys(value: dict[str, Any]) -> Iterator[Problem]:
     from . import acceptance, validate
 
     found: list[tuple[str, str]] = []
-    validate._unknown(value, acceptance.PROPERTIES["config"], "", found)
+    known = acceptance.PROPERTIES["config"]
+    validate._unknown(_shaped(value, known), known, "", found)
     for path, message in found:
         yield Problem(path, message.replace(" is not known, and ignored", "is not known").replace(
             "is not known, and ignored", "is not known"))  # fmt: skip
+
+
+def _shaped(value: dict[str, Any], properties: Any) -> dict[str, Any]:
+    """A part of a config without what is of another type than it should be, which is told elsewhere."""
+    made = dict(value)
+    for name, shape, below in properties[1]:
+        member = made.pop(name, None)
+        if not shape and isinstance(member, dict):
+            made[name] = _shaped(member, below)
+        elif shape == "[]" and isinstance(member, list):
+            made[name] = [_shaped(one, below) if isinstance(one, dict) else {} for one in member]
+        elif shape and shape != "[]" and isinstance(member, dict):
+            own = member.items()
+            made[name] = {key: _shaped(one, below) for key, one in own if isinstance(one, dict)}
+    return made
 
 
 def parse_set(text: str) -> dict[str, Any]:

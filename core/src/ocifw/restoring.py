@@ -7,6 +7,7 @@ from . import execute, phases
 from .container import Container
 from .context import SPEC_VERSION, Context
 from .creation import Creation, Reservation, watch, write_pid_file
+from .dumped_policy import lost
 from .errors import OcifwError
 from .terminal import connect_console_socket
 
@@ -55,6 +56,7 @@ class Restoration:
             creation.config.get("annotations") or {},
         )
         context.warnings += creation.host.warnings
+        context.warnings += lost(self.options["image-path"], creation.effective)
         restored = self._asked()
         container = Container(creation.folder, {"id": creation.request.id})
         with Reservation(creation.globals.root, creation.folder):

@@ -301,6 +301,23 @@ def test_rootless(create_request, with_cgroups):
     assert "DevicePolicy" not in [row[0] for row in unit.properties]
 
 
+@pytest.mark.parametrize(
+    ("own", "refused"),
+    [
+        ("/user.slice/user-1000.slice/session-3.scope", True),
+        ("/system.slice/cron.service", True),
+        ("/user.slice/user-1000.slice/user@1000.service/user.slice/a.scope", False),
+        ("/", False),
+    ],
+)
+def test_rootless_outside_of_the_users_systemd(create_request, with_cgroups, own, refused):
+    """A user's session is no place to start a scope from: what helps is said. In a cgroup namespace nobody can tell."""
+    host = with_cgroups(V2_MOUNTS, f"0::{own}\n", RUNNING, euid=1000)
+    found = problems(config(""), create_request(systemd_cgroup=True, rootless=True), host)
+    assert bool(found) is refused
+    assert all(own in one and "`systemd-run --user --scope`" in one for one in found)
+
+
 def test_problems(ask, create_request, systemd_v2, with_cgroups):
     """What systemd cannot do is said before anything is done, with the place in config.json."""
     [text] = problems(config("/a"), ask, systemd_v2)

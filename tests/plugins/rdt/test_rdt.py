@@ -261,6 +261,22 @@ def test_join(resctrl, context):
     assert (resctrl / "tasks").read_text() == "4711"
 
 
+def test_a_monitoring_group(resctrl, context):
+    """A monitoring group is made below a group that was there, joined beside it, and alone taken back."""
+    group, monitor = resctrl / "gold", resctrl / "gold/mon_groups/box"
+    monitor.parent.mkdir(parents=True)
+    made = MakeGroup(str(monitor), ())
+    made.apply(context)
+    for folder in (group, monitor):
+        (folder / "tasks").touch()
+        JoinGroup(str(folder)).apply(context)
+        assert (folder / "tasks").read_text() == "4711"
+        # In the kernel's filesystem, rmdir does not mind the files.
+        (folder / "tasks").unlink()
+    made.undo(context)
+    assert not monitor.exists() and monitor.parent.exists()
+
+
 # ---- stats ---------------------------------------------------------------------------------------------------------
 
 

@@ -21,8 +21,9 @@ what the field means. Without: every value that did not come from config.json, o
 
 Members of lists are named by position or key: mounts[/tmp], process.env[PATH], linux.namespaces[pid].
 
-With the id of a container it is what the container was created with, and "ocifw update" changed since; a single argument
-that is no field of config.json is an id.
+With the id of a container it is what the container was created with, and "ocifw update" changed since, from its state; only
+the steps are planned anew, and what has changed about the plugins since is told. A single argument that is no field of
+config.json is an id.
 """
 OPTIONS = (
     BUNDLE,

@@ -20,15 +20,16 @@ if TYPE_CHECKING:
     from ocifw.profile_report import Ground
 
 SUMMARY = "list, show, compare and check profiles"
-USAGE = "list | show <profile> | diff <a> <b> | lint <profile>... | which"
+USAGE = "list | show <a> | diff <a> <b> | lint <a>... | which | schema"
 DESCRIPTION = """
     list            the profiles that can be named, and where they come from
     show PROFILE    its files, what it changes, its policy
     diff A B        what is different with B instead of A, in the config that comes out
     lint PROFILE…   what is wrong with them, and what they extend; exit status 1 when anything is
     which           the profiles that count for the bundle, what chose them, and their files
+    schema          the JSON Schema of profiles, for editors
 
-PROFILE is a name, or a path, which has a slash or ends in .yaml. What profiles do is shown over the bundle's
+A PROFILE is a name, or a path, which has a slash or ends in .yaml. What profiles do is shown over the bundle's
 config.json with --bundle, else over what "ocifw spec" writes.
 """
 OPTIONS = (
@@ -39,7 +40,7 @@ OPTIONS = (
 )
 ARGUMENTS = (1, None)
 
-_COUNTS = {"list": (0, 0), "show": (1, 1), "diff": (2, 2), "lint": (1, None), "which": (0, 0)}
+_COUNTS = {"list": (0, 0), "show": (1, 1), "diff": (2, 2), "lint": (1, None), "which": (0, 0), "schema": (0, 0)}  # fmt: skip
 
 
 def run(globals_: Globals, options: dict[str, Any], arguments: list[str]) -> int:
@@ -59,6 +60,7 @@ def run(globals_: Globals, options: dict[str, Any], arguments: list[str]) -> int
         "diff": _diff,
         "lint": _lint,
         "which": _which,
+        "schema": _schema,
     }
     references = [_reference(word) for word in rest]
     return subcommands[name](_Call(globals_, options, references, plugins.load(), system_roots()))
@@ -166,3 +168,12 @@ def _which(call: _Call) -> int:
     return call.show(
         found, lines if found["profiles"] else ["none: config.json is all that counts"]
     )
+
+
+def _schema(_call: _Call) -> int:
+    from ocifw.document import dump_pretty
+    from ocifw.output import write
+    from ocifw.profile_schema import published
+
+    write(dump_pretty(published(), "  ") + "\n")
+    return 0

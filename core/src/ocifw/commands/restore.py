@@ -15,6 +15,8 @@ from .common import (
     NO_SUBREAPER,
     PID_FILE,
     PIDFD_SOCKET,
+    PROFILE,
+    SET,
     absolute,
     bundle,
 )
@@ -29,11 +31,14 @@ __all__ = ["ARGUMENTS", "DESCRIPTION", "OPTIONS", "SUMMARY", "USAGE", "help_stat
 SUMMARY = "bring a container back from a checkpoint"
 USAGE = "<container-id>"
 DESCRIPTION = """
-The bundle is the one that the container was made from. In the foreground, waits for the container, deletes it, and exits with
-its status. Needs the plugin ocifw-criu, and criu.
+The bundle is the one that the container was made from, and the profiles should be, too: their policy is checked as
+"ocifw create" checks it, and rules that were in effect and are not any more are told. In the foreground, waits for the
+container, deletes it, and exits with its status. Needs the plugin ocifw-criu, and criu.
 """
 OPTIONS = (
     BUNDLE,
+    PROFILE,
+    SET,
     CONSOLE_SOCKET,
     PIDFD_SOCKET,
     PID_FILE,

@@ -36,6 +36,9 @@ class Case:
     runc: str = ""
 
 
+OLD = "runc 1.1 does not know it"
+"""Of a case: the specification has it since a version after 1.0.2, which is that of runc 1.1."""
+
 CASES: list[Case] = []
 """All cases, in the order of the specification: filled as the modules of `cases` are imported."""
 

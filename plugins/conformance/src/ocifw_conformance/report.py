@@ -8,6 +8,7 @@ import json
 from typing import TYPE_CHECKING
 
 from . import machine
+from .case import OLD
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -35,6 +36,10 @@ Made by `ocifw conformance {command}`: do not edit. A row is a demand of runtime
 alone, as an engine would; `ok` means that the runtime does it, `FAIL` says what it does instead, `skip` names what the
 machine lacks. A column of ocifw is that of `compat: spec`, unless it says otherwise: engines get `compat: runc`, which
 `--compat-runc` tries, too.
+
+Rows with † ask for fields that the specification got after 1.0.2 and that runc 1.1, made for that version, does not know:
+config.md lets a runtime ignore them. In other rows "create is no error" means that a value which the specification calls
+invalid is accepted (config.md, Valid values). SHOULD and MAY stand where they are meant; all else is a MUST.
 
 """
 
@@ -103,7 +108,7 @@ def as_document(rows: Sequence[Case], columns: Columns, command: str) -> str:
             lines.append(f"| **{section.partition(', ')[2]}** |" + " |" * len(columns))
             for case in group:
                 cells = [str(column[case.name]).replace("|", "\\|") for _, column in columns]
-                demand = case.demand.replace("|", "\\|")
+                demand = case.demand.replace("|", "\\|") + " †" * (case.runc == OLD)
                 lines.append(f"| {demand} | {' | '.join(cells)} |")
         lines.append("")
     return "\n".join(lines).replace("\n\n\n", "\n\n") + "\n" + ELSEWHERE

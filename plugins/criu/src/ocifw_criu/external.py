@@ -119,8 +119,11 @@ def _resolved(root: int, path: str) -> str:
 
 
 def restored_mounts(config: dict[str, Any], bundle: str) -> list[tuple[str, str]]:
-    """Name in the images and source on this host, of each mount that was named when it was dumped."""
-    found = dict(binds(config, bundle))
+    """Name in the images and source on this host, of each mount that was named when it was dumped.
+
+    CRIU does not follow a symbolic link that it is to bind, mount(2) does: it gets what the link leads to.
+    """
+    found = {name: os.path.realpath(source) for name, source in binds(config, bundle)}
     linux = config.get("linux") or {}
     devices = [device["path"] for device in linux.get("devices") or ()]
     usual = ["null", "zero", "full", "random", "urandom", "tty"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from errno import EEXIST, EINVAL, ENOENT
+from errno import EEXIST, EINVAL, ENOENT, ENOTDIR, ENOTEMPTY
 
 from ocifw.errors import OcifwError, errno_text
 from ocifw.linux.mount import MNT_DETACH, MS_BIND, MS_REC, UMOUNT_NOFOLLOW, mount, umount2
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 LOG = "restore.log"
 ROOT = "criu-root"
 PROCESSES = "criu-processes"
+YARD = ".criu.cgyard."
+"""How the folder begins in which CRIU mounts the cgroup hierarchies: criu/cgroup.c."""
 _SIGKILL = 9
 _JOINABLE = {"ipc": "ipc", "uts": "uts", "time": "time"}
 
@@ -77,7 +79,7 @@ class Restore(RuntimeStep):
         found = super().document()
         found["fields"] = {
             "criu": self.criu,
-            "options": {"image-path": self.options["image-path"]},
+            "options": {name: self.options.get(name, "") for name in ("image-path", "work-path")},
             "config": {},
             "rootfs": self.rootfs,
         }
@@ -118,6 +120,8 @@ class Restore(RuntimeStep):
                 answer = rpc.ask(self.criu, message, notified, prepare, started)
             except rpc.CriuError as error:
                 raise OcifwError(logs.described(error, log)) from error
+            finally:
+                release_yards(work or folder)
             context.pid = answer.restore.pid
             _remember(context, context.pid)
         finally:
@@ -136,6 +140,7 @@ class Restore(RuntimeStep):
             except (FileNotFoundError, ProcessLookupError, ChildProcessError):
                 continue
         _release(f"{context.state_dir}/{ROOT}")
+        release_yards(self.options.get("work-path") or self.options["image-path"])
         _forget(f"{context.state_dir}/{PROCESSES}")
 
     # -- what CRIU is asked ------------------------------------------------------------------------------------------
@@ -289,6 +294,29 @@ def _release(root: str) -> None:
         os.rmdir(root)
     except FileNotFoundError:
         pass
+
+
+def release_yards(folder: str) -> None:
+    """Take away the mounts of all cgroup hierarchies that a CRIU which failed or was killed leaves in its work folder.
+
+    Who removed that folder with all in it would remove the host's cgroups. A CRIU that is at work holds a lock on nothing:
+    two restores with one work folder are not told from each other.
+    """
+    try:
+        names = os.listdir(folder)
+    except OSError:
+        return
+    for name in names:
+        if name.startswith(YARD):
+            path = os.path.join(os.path.realpath(folder), name)
+            rows = [point for _, _, point, _ in external.mounted(os.getpid()) if point == path]
+            for _ in rows:
+                umount2(path, MNT_DETACH | UMOUNT_NOFOLLOW)
+            try:
+                os.rmdir(path)
+            except OSError as error:
+                if error.errno not in (ENOENT, ENOTDIR, ENOTEMPTY):
+                    raise
 
 
 def _remember(context: Context, pid: int) -> None:

@@ -34,6 +34,15 @@ def problems(
     if request.rootless and not layout.unified:
         yield Problem("", "--systemd-cgroup: without privileges it takes cgroup v2")
         return
+    own = layout.hierarchies[0].own
+    if request.rootless and own.strip("/") and "/user@" not in own:
+        # Whoever moves a process must be allowed to write to the closest cgroup above both places (cgroups(7), delegation).
+        yield Problem(
+            "",
+            f"--systemd-cgroup: this command is in the cgroup {own}, outside of user@UID.service, from where only root may"
+            " move a process into a user's scope: start it by `systemd-run --user --scope`",
+        )
+        return
     path = (config.get("linux") or {}).get("cgroupsPath") or ""
     try:
         unit_of(path, request.id, request.rootless)

@@ -258,16 +258,17 @@ _unknown_id(KILL, "kill", "KILL")
 _unknown_id(DELETE, "delete")
 
 
-@must("features.md, Features", runc="runc 1.1 prints a version of before 1.0.2 only")
+@must("features.md, Features")
 def features_document(trial: Trial) -> None:
     """The features document (MAY) has ociVersionMin and ociVersionMax, and names the six kinds of hooks."""
     done = trial("features", check=False)
-    trial.demand(done.status == 0, f"no features: {done.complaint}")
+    trial.needs(done.status == 0, "a runtime with this document, which is optional")
     found: dict[str, Any] = json.loads(done.out)
     for key in ("ociVersionMin", "ociVersionMax"):
         trial.demand(found.get(key), f"no {key}")
     trial.same(len(found.get("hooks", ())), 6, "kinds of hooks")
-    trial.demand(found["ociVersionMax"] >= "1.1", f"ociVersionMax is {found['ociVersionMax']}")
+    low, high = found["ociVersionMin"], found["ociVersionMax"]
+    trial.demand(low <= high, f"from {low} to {high}")
 
 
 @must("config.md, Extensibility")
