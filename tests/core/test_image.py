@@ -55,9 +55,19 @@ def package(tmp_path, monkeypatch):
 def opened(*packages):
     """An image of these packages, as `boot.open_image` reads it."""
     data = image.image("key", packages)
-    key, rows, bundles = marshal.loads(data[int.from_bytes(data[:8], "little") :])
+    key, rows, bundles = marshal.loads(data[24:])
     assert key == "key"
-    return boot.Image(rows, bundles, data)
+    return boot.Image(rows, bundles, Content(data[int.from_bytes(data[:8], "little") :]))
+
+
+class Content(boot.ImageFile):
+    """The bundles' code of an image that is no file."""
+
+    def __init__(self, content):
+        self.content = content
+
+    def read(self, start, end):
+        return self.content[start:end]
 
 
 def run(module, image_, monkeypatch):
@@ -254,11 +264,16 @@ def test_written_and_read(cache):
     assert not list(cache.glob(".*"))
 
 
+def words(*values):
+    return b"".join(value.to_bytes(8, "little") for value in values)
+
+
 HARMS = {
     "garbage": lambda path: path.write_bytes(b"\xff" * 1000),
     "empty": lambda path: path.write_bytes(b""),
     "cut": lambda path: os.truncate(path, path.stat().st_size - 1),
-    "other data": lambda path: path.write_bytes((8).to_bytes(8, "little") + marshal.dumps(3)),
+    "other data": lambda path: path.write_bytes(words(29, 29, 29) + marshal.dumps(3)),
+    "wrong sizes": lambda path: path.write_bytes(words(2**63, 0, 29) + marshal.dumps(3)),
     "of another": lambda path: os.chown(path, NOBODY, NOBODY),
     "writable for a group": lambda path: path.chmod(0o660),
     "writable for all": lambda path: path.chmod(0o606),
@@ -285,6 +300,27 @@ def test_what_cannot_be_trusted_is_not_used(cache, harm):
     harm(path)
     assert boot.open_image(str(LIBRARY)) is None
     assert "is not used" in boot.notes.waiting[-1]
+
+
+@pytest.mark.parametrize("harm", ["replaced", "removed", "damaged"])
+def test_an_image_that_changes_meanwhile(cache, harm):
+    """What another command has made of the image, or damage in it, costs only time: modules come from their sources."""
+    assert image.renew()
+    found = boot.open_image(str(LIBRARY))
+    (path,) = cache.iterdir()
+    if harm == "replaced":
+        path.rename(path.with_name("old"))
+        assert image.renew()
+    elif harm == "removed":
+        path.unlink()
+    else:
+        status = path.stat()
+        head = path.read_bytes()[:24]
+        path.write_bytes(head.ljust(status.st_size, b"\xff"))
+        os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+    assert found.get_code("ocifw.creation").co_filename == str(LIBRARY / "ocifw/creation.py")
+    assert found.stale
+    assert "the image is used no more for ocifw.creation" in boot.notes.waiting[-1]
 
 
 def test_no_image_is_no_note(cache):

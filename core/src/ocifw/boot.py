@@ -25,7 +25,8 @@ if TYPE_CHECKING:
     Row = tuple[str, int, int, bool, int, tuple[str, ...]]
     Bundle = tuple[int, int, tuple[str, ...]]
 
-FORMAT = 4
+FORMAT = 5
+_HEAD_BYTES = 24
 _LIMIT_BYTES = 16 << 20
 
 
@@ -120,11 +121,25 @@ def cache_folder() -> str:
 
 def read_cache(name: str, limit_bytes: int = _LIMIT_BYTES) -> bytes | None:
     """The content of one of the cache's files; None when it is not there or not to be trusted."""
+    fd, file = open_cache(name, limit_bytes)
+    if file is None:
+        return None
+    try:
+        return posix.read(fd, file.st_size)
+    except OSError as error:
+        notes.append(f"{name} is not used: {error.strerror}")
+        return None
+    finally:
+        posix.close(fd)
+
+
+def open_cache(name: str, limit_bytes: int) -> "tuple[int, posix.stat_result | None]":
+    """One of the cache's files, open for reading, and its status; None instead of this as in `read_cache`."""
     where = fd = -1
     try:
         path = cache_folder()
         if not path:
-            return None
+            return -1, None
         where = posix.open(
             path, posix.O_PATH | posix.O_DIRECTORY | posix.O_NOFOLLOW | posix.O_CLOEXEC
         )
@@ -136,20 +151,20 @@ def read_cache(name: str, limit_bytes: int = _LIMIT_BYTES) -> bytes | None:
         file = posix.fstat(fd)
         if not is_own(posix.fstat(where), 0o040000) or not is_own(file, 0o100000):
             notes.append(f"{path}/{name} is not used: somebody else could have written it")
-            return None
-        if file.st_size > limit_bytes:
+        elif file.st_size > limit_bytes:
             notes.append(f"{path}/{name} is not used: larger than {limit_bytes} bytes")
-            return None
-        return posix.read(fd, file.st_size)
+        else:
+            found, fd = fd, -1
+            return found, file
     except FileNotFoundError:
-        return None
+        pass
     except OSError as error:
         notes.append(f"{path}/{name} is not used: {error.strerror}")
-        return None
     finally:
         for descriptor in (fd, where):
             if descriptor >= 0:
                 posix.close(descriptor)
+    return -1, None
 
 
 def is_own(file: posix.stat_result, kind: int) -> bool:
@@ -185,18 +200,54 @@ def image_name(library: str) -> str:
 def open_image(library: str) -> "Image | None":
     """The image of the ocifw in this folder, or None."""
     name = image_name(library)
-    data = read_cache(name)
-    if data is None:
+    fd, file = open_cache(name, _LIMIT_BYTES)
+    if file is None:
         return None
     try:
-        start = int.from_bytes(data[:8], "little")
-        key, rows, bundles = loads(memoryview(data)[start:])  # noqa: S302 -- is_own() said whose
+        head = posix.read(fd, _HEAD_BYTES)
+        index, first, size = [int.from_bytes(head[at : at + 8], "little") for at in (0, 8, 16)]
+        if len(head) < _HEAD_BYTES or size != file.st_size or not index <= first <= size:
+            raise ValueError("its sizes are wrong")
+        # The index and the first bundle, which every command needs.
+        data = posix.read(fd, first - _HEAD_BYTES)
+        key, rows, bundles = loads(data)  # noqa: S302 -- is_own() said whose
         if key == image_key(library):
-            return Image(rows, bundles, data)
+            return Image(rows, bundles, ImageFile(name, file, index, data[index - _HEAD_BYTES :]))
         notes.append(f"{name} is not used: it was made for something else")
-    except (ValueError, EOFError, TypeError) as error:
+    except (OSError, ValueError, EOFError, TypeError) as error:
         notes.append(f"{name} is not used: it is damaged: {error}")
+    finally:
+        posix.close(fd)
     return None
+
+
+class ImageFile:
+    """The bundles' code in the image's file.
+
+    It is not kept open: where a command was started with fewer open files than it was told, a file of ours would be
+    taken for one of them. Nor is it read as a whole: that takes longer than all the imports of a small command.
+    """
+
+    def __init__(self, name: str, file: "posix.stat_result", start: int, first: bytes) -> None:
+        """start: where in the file the code begins. first: what is there, as far as it was read."""
+        self._name = name
+        self._file = file
+        self._start = start
+        self._first = first
+
+    def read(self, start: int, end: int) -> bytes:
+        """The code from `start` to `end`. Raises ValueError when the file is another one by now."""
+        if end <= len(self._first):
+            return self._first[start:end]
+        fd, file = open_cache(self._name, _LIMIT_BYTES)
+        try:
+            known = self._file
+            if file is None or (file.st_ino, file.st_mtime_ns) != (known.st_ino, known.st_mtime_ns):
+                raise ValueError("it was replaced")
+            return posix.pread(fd, end - start, self._start + start)
+        finally:
+            if fd >= 0:
+                posix.close(fd)
 
 
 def renew_image() -> None:
@@ -225,15 +276,15 @@ class Image:
     stale: the file of some module is not the one that the image was made from. That module is looked for as usual.
     """
 
-    def __init__(self, rows: "dict[str, Row]", bundles: "list[Bundle]", data: bytes) -> None:
+    def __init__(self, rows: "dict[str, Row]", bundles: "list[Bundle]", file: "ImageFile") -> None:
         """rows: by module name the file, its size and mtime_ns, whether it is a package, the number of the bundle that
-        holds its code (-1: an extension module), and what must be made before. bundles: where in `data` the code of which
+        holds its code (-1: an extension module), and what must be made before. bundles: where in `file` the code of which
         modules lies.
         """
         self.rows = rows
         self.stale = False
         self._bundles = bundles
-        self._data = data
+        self._file = file
         self._codes: dict[str, CodeType] = {}
 
     def find_spec(self, name: str, path: object = None, target: object = None) -> "Any":
@@ -309,10 +360,25 @@ class Image:
         code = self._codes.pop(name, None)
         if code is None:
             start, end, names = self._bundles[self.rows[name][4]]
-            codes = loads(memoryview(self._data)[start:end])  # noqa: S302 -- is_own() said whose
+            try:
+                codes = loads(self._file.read(start, end))  # noqa: S302 -- is_own() said whose
+            except (OSError, ValueError, EOFError, TypeError) as error:
+                notes.append(f"the image is used no more for {name}: {error}")
+                self.stale = True
+                return self._compiled(name)
             self._codes.update(zip(names, codes))
             code = self._codes.pop(name)
         return code
+
+    def _compiled(self, name: str) -> "CodeType":
+        """The code of a module from its source: another command has renewed the image meanwhile, or it is damaged."""
+        path = self.rows[name][0]
+        fd = posix.open(path, posix.O_RDONLY | posix.O_CLOEXEC)
+        try:
+            source = posix.read(fd, _LIMIT_BYTES)
+        finally:
+            posix.close(fd)
+        return compile(source, path, "exec", dont_inherit=True)
 
     def get_filename(self, name: str) -> str:
         """importlib.abc.ExecutionLoader.get_filename"""

@@ -32,9 +32,10 @@ LEFT_OUT = frozenset(
         "commands.plan", "commands.plugins", "commands.profile", "commands.restore", "commands.spec",
         "commands.validate", "commands.plugin", "commands.render", "commands.sets", "changed", "checkup", "differences",
         "display", "explanation", "feasibility", "field_docs", "graph", "imports", "json_places", "plugin_report",
-        "profile_report", "scaffold", "sets", "trust", "versions",
+        "profile_report", "scaffold", "sets", "trust", "versions", "dumped_policy", "profile_schema", "pruned", "refusals",
+        "restoring", "library",
     )
-)  # fmt: skip
+) | {"ocifw_conformance"}  # fmt: skip
 BUNDLES = (
     # every command
     """
@@ -66,8 +67,11 @@ BUNDLES = (
     """,
     # create and run with a profile
     "ocifw.conditions ocifw.effective ocifw.layers ocifw.policy ocifw.profile ocifw.seccomp_form",
+    # create, run and exec with a filter that is in the cache
+    "ocifw_seccomp ocifw_seccomp.plugin ocifw_seccomp.cached ocifw_seccomp.notify",
     # run and exec
     "ocifw.foreground ocifw.supervise",
+    "ocifw.commands.state ocifw.output ocifw.text",
 )
 """The modules that are loaded together, so that the strings they share are made once: see `boot.Image`. When the first of
 a bundle is imported, so are the others."""
@@ -93,7 +97,8 @@ def renew() -> bool:
         key = boot.image_key(library)
         active = plugins.load().plugins
         packages = [plugin.module.rpartition(".")[0] or plugin.module for plugin in active]
-        return cache.write(boot.image_name(library), image(key, ["ocifw", *packages]))
+        packages = [package for package in ("ocifw", *packages) if package not in LEFT_OUT]
+        return cache.write(boot.image_name(library), image(key, packages))
     except BlockingIOError:
         return False
     finally:
@@ -103,7 +108,8 @@ def renew() -> bool:
 def image(key: object, packages: Iterable[str]) -> bytes:
     """The image of all modules of these packages, and of those of the standard library that are no built-in ones.
 
-    First eight bytes that tell where the index is, then the bundles' code, then the index: see `boot.open_image`.
+    First three words of eight bytes: where the index ends, where the first bundle after it ends, and the file. Then the
+    index, which counts the bundles' places from its own end; then their code: see `boot.open_image`.
     """
     files = {}
     for name in STANDARD_LIBRARY:
@@ -125,7 +131,7 @@ def image(key: object, packages: Iterable[str]) -> bytes:
     together = [[name for name in bundle.split() if name in sources] for bundle in BUNDLES]
     bundled = {name for bundle in together for name in bundle}
     alone = [[name] for name in sources if name not in bundled]
-    content = bytearray(8)
+    content = bytearray()
     bundles: list[Bundle] = []
     number = {}
     for names in (*together, *alone):
@@ -145,8 +151,10 @@ def image(key: object, packages: Iterable[str]) -> bytes:
         )
         for name, path in files.items()
     }
-    content[:8] = len(content).to_bytes(8, "little")
-    return bytes(content) + dumps((key, rows, bundles))  # type: ignore[arg-type]  # the key can be
+    index = dumps((key, rows, bundles))  # type: ignore[arg-type]  # the key can be
+    start = 24 + len(index)
+    words = (start, start + bundles[0][1], start + len(content))
+    return b"".join((*(word.to_bytes(8, "little") for word in words), index, content))
 
 
 def _modules(package: str, folder: Path) -> Iterator[tuple[str, Path]]:
