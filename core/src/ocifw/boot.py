@@ -4,8 +4,8 @@
 
 Half of a small command's time would go into finding some 70 modules: for each one the interpreter searches folders and
 reads, checks and closes a file of its own. Therefore their bytecode also lies in one file, the *image* (`image.py` writes
-it), which is read at once. It is a cache, and trusted no further: a file that is missing or damaged, that somebody else
-could have written, or that was made from other files than those that are there now is not used.
+it), of which a command reads what it needs. It is a cache, and trusted no further: a file that is missing or damaged, that
+somebody else could have written, or that was made from other files than those that are there now is not used.
 
 No `from __future__ import annotations` and no import of ours: at this point each would be looked for in folders. No
 `import os`, which takes 1.5 ms (light/posix.py); `posix` is what it is made of.
