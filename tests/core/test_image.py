@@ -55,7 +55,7 @@ def package(tmp_path, monkeypatch):
 def opened(*packages):
     """An image of these packages, as `boot.open_image` reads it."""
     data = image.image("key", packages)
-    key, rows, bundles = marshal.loads(data[24:])
+    key, rows, bundles = marshal.loads(data[boot.HEAD_BYTES :])
     assert key == "key"
     return boot.Image(rows, bundles, Content(data[int.from_bytes(data[:8], "little") :]))
 
@@ -315,7 +315,7 @@ def test_an_image_that_changes_meanwhile(cache, harm):
         path.unlink()
     else:
         status = path.stat()
-        head = path.read_bytes()[:24]
+        head = path.read_bytes()[: boot.HEAD_BYTES]
         path.write_bytes(head.ljust(status.st_size, b"\xff"))
         os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
     assert found.get_code("ocifw.creation").co_filename == str(LIBRARY / "ocifw/creation.py")

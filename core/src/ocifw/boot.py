@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     Bundle = tuple[int, int, tuple[str, ...]]
 
 FORMAT = 5
-_HEAD_BYTES = 24
+HEAD_BYTES = 24
 _LIMIT_BYTES = 16 << 20
 
 
@@ -204,15 +204,15 @@ def open_image(library: str) -> "Image | None":
     if file is None:
         return None
     try:
-        head = posix.read(fd, _HEAD_BYTES)
+        head = posix.read(fd, HEAD_BYTES)
         index, first, size = [int.from_bytes(head[at : at + 8], "little") for at in (0, 8, 16)]
-        if len(head) < _HEAD_BYTES or size != file.st_size or not index <= first <= size:
+        if len(head) < HEAD_BYTES or size != file.st_size or not index <= first <= size:
             raise ValueError("its sizes are wrong")
         # The index and the first bundle, which every command needs.
-        data = posix.read(fd, first - _HEAD_BYTES)
+        data = posix.read(fd, first - HEAD_BYTES)
         key, rows, bundles = loads(data)  # noqa: S302 -- is_own() said whose
         if key == image_key(library):
-            return Image(rows, bundles, ImageFile(name, file, index, data[index - _HEAD_BYTES :]))
+            return Image(rows, bundles, ImageFile(name, file, index, data[index - HEAD_BYTES :]))
         notes.append(f"{name} is not used: it was made for something else")
     except (OSError, ValueError, EOFError, TypeError) as error:
         notes.append(f"{name} is not used: it is damaged: {error}")

@@ -152,7 +152,7 @@ def image(key: object, packages: Iterable[str]) -> bytes:
         for name, path in files.items()
     }
     index = dumps((key, rows, bundles))  # type: ignore[arg-type]  # the key can be
-    start = 24 + len(index)
+    start = boot.HEAD_BYTES + len(index)
     words = (start, start + bundles[0][1], start + len(content))
     return b"".join((*(word.to_bytes(8, "little") for word in words), index, content))
 
