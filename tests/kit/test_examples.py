@@ -7,8 +7,11 @@ import os
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+
+from ocifw.hookspecs import API_VERSION
 
 EXAMPLES = ("audit-log", "cdi", "hooks-d", "landlock")
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("default")]
@@ -82,6 +85,38 @@ def test_each_passes_its_tests(with_examples, repository, name):
     assert done.returncode == 0, done.stdout + done.stderr
     if os.geteuid() == 0:
         assert "skipped" not in done.stdout or "Landlock" in done.stdout, done.stdout
+
+
+PREVIOUS = sorted((Path(__file__).parent / "previous").glob("examples-api-*.json"))
+"""The examples as they were when a version of the API was published: text by path. One is added with each version; those
+with another first number go."""
+
+
+def test_every_minor_version_is_kept():
+    """There are examples of each version of the API that this one still promises to run."""
+    first, _, last = API_VERSION.partition(".")
+    kept = {path.name for path in PREVIOUS}
+    assert kept == {f"examples-api-{first}.{minor}.json" for minor in range(int(last) + 1)}
+
+
+@pytest.mark.parametrize("archive", PREVIOUS, ids=lambda path: path.stem)
+def test_those_of_the_previous_version(pristine, archive, tmp_path):
+    """Plugins written for an earlier version of the API install, and pass the tests they had then."""
+    for name, text in json.loads(archive.read_text()).items():
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    prefix = tmp_path / "prefix"
+    shutil.copytree(pristine.prefix, prefix, symlinks=True)
+    made = type(pristine)(prefix)
+    folders = [
+        folder for folder in (tmp_path / "examples").iterdir() if (folder / "tests").is_dir()
+    ]
+    assert len(folders) == len(EXAMPLES)
+    install(made, *folders)
+    for folder in folders:
+        done = run_tests(made, folder)
+        assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_the_example_of_a_company(installation, repository):
